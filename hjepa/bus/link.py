@@ -1,0 +1,275 @@
+"""Sockets: streams where the latest value wins, and requests that are answered or time out. Loopback only.
+
+Publisher -> Subscriber (XPUB/SUB) for streams, Requester -> Replier (DEALER/ROUTER) for requests. A socket belongs to
+the thread that made it. Frames that cannot be read, or may not be accepted, are dropped and counted by reason.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from hjepa.bus import wire
+from hjepa.bus.messages import Gate, Message, pack, unpack
+from hjepa.bus.topics import Text
+from hjepa.errors import HjepaError, LinkError, LinkTimeout, WireError
+
+LINGER_MS = 200  # a closing socket gives its last frames this long
+IDLE_S = 0.05  # a waiting requester looks around this often
+BURST = 1000  # frames looked at in one go, so that a flood cannot hold a loop
+_IPC_PATH_BYTES = 107  # sun_path of a Unix socket, less its final zero
+_LOCAL = "inproc://NAME, ipc:///ABSOLUTE/PATH, tcp://127.0.0.1:PORT"
+
+Handler = Callable[[Message], tuple[str, Any]]
+"""Answers a request with a kind and a value; raises HjepaError to refuse in words."""
+
+
+def check_address(address: str) -> str:
+    """The address if it stays on this machine; LinkError otherwise."""
+    scheme, _, rest = address.partition("://")
+    if scheme == "inproc" and rest:
+        return address
+    if scheme == "ipc" and rest.startswith("/"):  # also no abstract names: those have no owner and no permissions
+        if len(rest.encode()) > _IPC_PATH_BYTES:
+            raise LinkError(f"address '{address}' is {len(rest.encode())} bytes; allowed: {_IPC_PATH_BYTES}")
+        return address
+    if scheme == "tcp":
+        host = rest.rpartition(":")[0].strip("[]")
+        try:
+            local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            local = False
+        if local:
+            return address
+        raise LinkError(
+            f"address '{address}' can be reached from other machines, which needs keys (CURVE); this version has none "
+            f"yet; allowed: {_LOCAL}"
+        )
+    raise LinkError(f"address '{address}' is not one of {_LOCAL}")
+
+
+class Link:
+    """One socket, closed once; a context manager."""
+
+    def __init__(self, kind: int, address: str, bind: bool, context: zmq.Context[Any] | None, **options: int) -> None:
+        check_address(address)
+        self.socket: zmq.Socket[bytes] = (context or zmq.Context.instance()).socket(kind)
+        self.socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, 4 * wire.MAX_FRAME_BYTES)  # beyond that zmq itself cuts the link
+        for name, value in options.items():
+            self.socket.setsockopt(getattr(zmq, name), value)
+        try:
+            (self.socket.bind if bind else self.socket.connect)(address)
+        except zmq.ZMQError as error:
+            self.socket.close(linger=0)
+            raise LinkError(f"{'bind' if bind else 'connect'} to '{address}' failed: {error}") from error
+        self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT) or address if bind else address
+
+    def close(self) -> None:
+        """Close the socket; a second close does nothing."""
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class Publisher(Link):
+    """Sends a topic's messages; the sequence counts them within a session."""
+
+    def __init__(self, address: str, *, context: zmq.Context[Any] | None = None, bind: bool = True) -> None:
+        super().__init__(zmq.XPUB, address, bind, context, XPUB_VERBOSER=1)
+        self.session = self.sequence = 0
+        self.sent = 0
+        self._subscribers = 0
+
+    def restart(self, session: int) -> None:
+        """A new session: the sequence starts at 0 again."""
+        self.session, self.sequence, self.sent = session, 0, 0
+
+    def send(self, kind: str, value: Any, *, stamp_ns: int, valid_for_ns: int = 0, answers: int = -1) -> bytes:
+        """Publish one message; returns its frame. Never blocks."""
+        frame = pack(
+            kind,
+            value,
+            session=self.session,
+            sequence=self.sequence,
+            stamp_ns=stamp_ns,
+            valid_for_ns=valid_for_ns,
+            answers=answers,
+        )
+        self.socket.send(frame)
+        self.sequence += 1
+        self.sent += 1
+        return frame
+
+    def subscribers(self) -> int:
+        """How many subscribers are connected now."""
+        while self.socket.poll(0):
+            event = self.socket.recv()
+            self._subscribers += {b"\x01": 1, b"\x00": -1}.get(event, 0)
+        return self._subscribers
+
+    def wait_subscribers(self, count: int, timeout_s: float) -> None:
+        """Until `count` subscribers are connected (what is published earlier does not reach them)."""
+        deadline = time.monotonic() + timeout_s
+        while self.subscribers() < count:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self.socket.poll(_ms(left)):
+                raise LinkTimeout(f"{self._subscribers} of {count} subscribers of '{self.address}' in {timeout_s:g} s")
+
+
+class Subscriber(Link):
+    """Receives one topic. conflate: zmq keeps the newest frame only; otherwise all frames are read, in order.
+
+    Where a bad frame must not displace a good one (commands), do not conflate: `latest` reads all that has come and
+    keeps the newest that is valid.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        kinds: Iterable[str],
+        *,
+        context: zmq.Context[Any] | None = None,
+        conflate: bool = True,
+        bind: bool = False,
+        queue: int = 1000,
+    ) -> None:
+        """queue: frames kept by zmq when not conflating; 0: all."""
+        options = {"CONFLATE": 1} if conflate else {"RCVHWM": queue}
+        super().__init__(zmq.SUB, address, bind, context, **options)
+        self.socket.subscribe(b"")
+        self.gate = Gate(tuple(kinds))
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Dropped frames by reason."""
+        return self.gate.drops
+
+    def receive(self, timeout_s: float = 0.0, now_ns: int | None = None) -> Message | None:
+        """The next valid message, or None when none has come in time."""
+        deadline = time.monotonic() + timeout_s
+        wait_s = timeout_s
+        for _ in range(BURST):
+            if not self.socket.poll(_ms(wait_s)):
+                break
+            message = self.gate.read(self.socket.recv(), now_ns)
+            if message is not None:
+                return message
+            wait_s = deadline - time.monotonic()
+        return None
+
+    def latest(self, timeout_s: float = 0.0, now_ns: int | None = None) -> Message | None:
+        """The newest valid message of all that have come; waits up to the timeout for a first one."""
+        newest = self.receive(timeout_s, now_ns)
+        for _ in range(BURST):
+            message = self.receive(0.0, now_ns) if newest is not None else None
+            if message is None:
+                break
+            newest = message
+        return newest
+
+
+class Requester(Link):
+    """Asks, and waits for the answer to just that question; one that comes after its timeout is dropped and counted."""
+
+    def __init__(
+        self, address: str, *, context: zmq.Context[Any] | None = None, idle: Callable[[], None] | None = None
+    ) -> None:
+        """idle: called again and again while waiting; it may raise, for instance when the peer is known to be gone."""
+        super().__init__(zmq.DEALER, address, False, context, SNDTIMEO=1000)
+        self.drops: Counter[str] = Counter()
+        self._idle = idle or (lambda: None)
+        self._sequence = 0
+
+    def request(self, kind: str, value: Any, *, timeout_s: float, session: int = 0, stamp_ns: int = 0) -> Message:
+        """The reply; LinkTimeout without one in time, LinkError when the peer refuses."""
+        sequence = self.send(kind, value, session=session, stamp_ns=stamp_ns)
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            if not self.socket.poll(_ms(min(left, IDLE_S))):
+                self._idle()
+                continue
+            message = self._read(sequence)
+            if message is None:
+                continue
+            if message.header.kind == "error":
+                raise LinkError(f"'{kind}' refused: {message.value.text}")
+            return message
+        raise LinkTimeout(f"no answer to '{kind}' from '{self.address}' in {timeout_s:g} s")
+
+    def send(self, kind: str, value: Any, *, session: int = 0, stamp_ns: int = 0) -> int:
+        """Ask without waiting for the answer; returns the question's sequence."""
+        self._sequence += 1
+        frame = pack(kind, value, session=session, sequence=self._sequence, stamp_ns=stamp_ns)
+        try:
+            self.socket.send(frame)
+        except zmq.Again as error:
+            raise LinkTimeout(f"'{self.address}' takes no more requests") from error
+        return self._sequence
+
+    def _read(self, sequence: int) -> Message | None:
+        try:
+            message = unpack(self.socket.recv())
+        except WireError as error:
+            self.drops[error.reason] += 1
+            return None
+        if message.header.answers != sequence:
+            self.drops["reordered"] += 1
+            return None
+        return message
+
+
+class Replier(Link):
+    """Answers requests one at a time, to whoever asked."""
+
+    def __init__(self, address: str, *, context: zmq.Context[Any] | None = None) -> None:
+        super().__init__(zmq.ROUTER, address, True, context)
+        self.drops: Counter[str] = Counter()
+
+    def serve(self, handler: Handler, timeout_s: float = 0.0) -> bool:
+        """Answer one request if it comes in time; True if one came. The handler's HjepaError goes back as words."""
+        if not self.socket.poll(_ms(timeout_s)):
+            return False
+        identity, *frames = self.socket.recv_multipart()
+        try:
+            message = unpack(frames[0] if len(frames) == 1 else b"")
+        except WireError as error:
+            self.drops[error.reason] += 1
+            return True
+        header = message.header
+        try:
+            kind, value = handler(message)
+        except HjepaError as error:
+            kind, value = "error", Text(str(error))
+        except Exception as error:
+            self._reply(identity, header, "error", Text(f"{type(error).__name__} in the node: {error}"))
+            raise
+        self._reply(identity, header, kind, value)
+        return True
+
+    def _reply(self, identity: bytes, asked: wire.Header, kind: str, value: Any) -> None:
+        frame = pack(
+            kind,
+            value,
+            session=asked.session,
+            sequence=asked.sequence,
+            stamp_ns=asked.stamp_ns,
+            answers=asked.sequence,
+        )
+        self.socket.send_multipart([identity, frame])
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds for a poll, rounded up."""
+    return max(0, math.ceil(seconds * 1e3))

@@ -1,0 +1,207 @@
+"""Values to frames and back, checked against what their kind carries (topics.KINDS), and the gate behind a socket."""
+
+from __future__ import annotations
+
+import operator
+import types as python_types
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hjepa.bus import wire
+from hjepa.bus.topics import KINDS, Schema
+from hjepa.errors import WireError, nearest
+
+
+class Message(NamedTuple):
+    """A received message: header, and the value of hjepa.types (or of topics) that it carries."""
+
+    header: wire.Header
+    value: Any
+
+
+def pack(
+    kind: str,
+    value: Any,
+    *,
+    session: int,
+    sequence: int,
+    stamp_ns: int,
+    valid_for_ns: int = 0,
+    answers: int = -1,
+) -> bytes:
+    """A value to a frame; WireError if it is not what the kind carries."""
+    schema = _schema(kind)
+    if type(value) is not schema.cls:
+        raise WireError(f"'{kind}' cannot carry {type(value).__name__}; allowed: {schema.cls.__name__}", "shape")
+    scalars: dict[str, wire.Scalar] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        for name, what, item in _flat(schema.cls, value):
+            if what is np.ndarray:
+                arrays[name] = np.asarray(item, dtype=schema.arrays.get(name, (None, ""))[0])
+            else:
+                scalars[name] = operator.index(item) if what is int else what(item)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WireError(f"'{kind}' cannot be written: {error}", "shape") from error
+    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, scalars)
+    frame = wire.encode(header, arrays)
+    _check(schema, kind, wire.Frame(header, arrays))
+    return frame
+
+
+def unpack(frame: bytes | memoryview) -> Message:
+    """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries."""
+    decoded = wire.decode(frame)
+    kind = decoded.header.kind
+    schema = _schema(kind)
+    _check(schema, kind, decoded)
+    scalars, arrays = dict(decoded.header.scalars), dict(decoded.arrays)
+    value = _build(schema.cls, "", scalars, arrays, kind)
+    if scalars or arrays:
+        raise WireError(f"'{kind}' has unknown fields {sorted([*scalars, *arrays])[:4]}", "shape")
+    return Message(decoded.header, value)
+
+
+class Gate:
+    """Lets a message through once, in order, fresh, of this session; counts what it drops."""
+
+    def __init__(self, kinds: Collection[str]) -> None:
+        self.kinds = frozenset(kinds)
+        self.drops: Counter[str] = Counter()
+        self.session: int | None = None  # None: any
+        self._last = (-1, -1)  # session, sequence
+
+    def restart(self, session: int) -> None:
+        """Only messages of this session from now on."""
+        self.session = session
+
+    def read(self, frame: bytes, now_ns: int | None = None) -> Message | None:
+        """The frame's message, or None if it was dropped. now_ns: on the sender's clock; None: never expired."""
+        try:
+            message = unpack(frame)
+        except WireError as error:
+            self.drops[error.reason] += 1
+            return None
+        reason = self._refuse(message.header, now_ns)
+        if reason:
+            self.drops[reason] += 1
+            return None
+        self._last = (message.header.session, message.header.sequence)
+        return message
+
+    def _refuse(self, header: wire.Header, now_ns: int | None) -> str:
+        if header.kind not in self.kinds:
+            return "garbage"
+        if self.session is not None and header.session != self.session:
+            return "old_session"
+        if header.session == self._last[0] and header.sequence <= self._last[1]:
+            return "reordered"
+        if now_ns is not None and header.valid_for_ns and now_ns - header.stamp_ns > header.valid_for_ns:
+            return "expired"
+        return ""
+
+
+def _schema(kind: str) -> Schema:
+    if kind not in KINDS:
+        raise WireError(f"no message kind '{kind}'; {nearest(kind, KINDS)}")
+    return KINDS[kind]
+
+
+@cache
+def _plan(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """(field, what it is) of a NamedTuple: np.ndarray, a scalar type, a NamedTuple class, or dict with its value's."""
+    found = []
+    for name, hint in get_type_hints(cls).items():
+        origin = get_origin(hint)
+        if origin is dict:
+            item = get_args(hint)[1]
+            found.append((name, python_types.GenericAlias(dict, (str, get_origin(item) or item))))
+        else:
+            found.append((name, origin or hint))
+    return tuple(found)
+
+
+def _flat(cls: Any, value: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, np.ndarray or scalar type, value) of every leaf."""
+    for name, what in _plan(cls):
+        item = getattr(value, name)
+        if get_origin(what) is dict:
+            for key, entry in item.items():
+                yield f"{prefix}{name}.{key}", get_args(what)[1], entry
+        elif hasattr(what, "_fields"):
+            yield from _flat(what, item, f"{prefix}{name}.")
+        else:
+            yield prefix + name, what, item
+
+
+def _build(cls: Any, prefix: str, scalars: dict[str, Any], arrays: dict[str, Any], kind: str) -> Any:
+    """The value of a NamedTuple class, taking its leaves out of `scalars` and `arrays`."""
+    values = []
+    for name, what in _plan(cls):
+        dotted = prefix + name
+        if get_origin(what) is dict:
+            entry = get_args(what)[1]
+            source = arrays if entry is np.ndarray else scalars
+            keys = [key for key in source if key.startswith(dotted + ".")]
+            values.append({key[len(dotted) + 1 :]: _leaf(source, key, entry, kind) for key in keys})
+        elif hasattr(what, "_fields"):
+            values.append(_build(what, dotted + ".", scalars, arrays, kind))
+        else:
+            values.append(_leaf(arrays if what is np.ndarray else scalars, dotted, what, kind))
+    return cls(*values)
+
+
+def _leaf(source: dict[str, Any], name: str, what: Any, kind: str) -> Any:
+    if name not in source:
+        raise WireError(f"'{kind}' lacks '{name}'", "shape")
+    item = source.pop(name)
+    if what is np.ndarray:
+        return item.copy()
+    if type(item) is not what:
+        raise WireError(f"'{name}' of '{kind}' is {type(item).__name__}; allowed: {what.__name__}", "shape")
+    return item
+
+
+@cache
+def _alternatives(dims: str) -> list[list[str]]:
+    """'D|D D' to [[D], [D, D]]."""
+    return [alternative.split() for alternative in dims.split("|")]
+
+
+def _check(schema: Schema, kind: str, frame: wire.Frame) -> None:
+    """Arrays have the schema's dtype and dimensions; floats are finite where they must be; a command makes sense."""
+    lengths: dict[str, int] = {}
+    for name, (dtype, dims) in schema.arrays.items():
+        array = frame.arrays.get(name)
+        if array is None:
+            raise WireError(f"'{kind}' lacks '{name}'", "shape")
+        letters = next((d for d in _alternatives(dims) if len(d) == array.ndim), None)
+        if array.dtype != wire.DTYPES[dtype] or letters is None:
+            got = f"{array.dtype} {array.shape}"
+            raise WireError(f"'{name}' of '{kind}' is {got}; allowed: {dtype} ({dims})", "shape")
+        for letter, length in zip(letters, array.shape, strict=True):
+            allowed = int(letter) if letter.isdecimal() else lengths.setdefault(letter, length)
+            if length != allowed:
+                raise WireError(f"'{name}' of '{kind}' has {letter} = {length}; allowed: {allowed}", "shape")
+    if schema.finite:
+        wire.require_finite(frame)
+    if kind in _RULES:
+        _RULES[kind](frame, lengths)
+
+
+def _command_rule(frame: wire.Frame, lengths: dict[str, int]) -> None:
+    scalars = frame.header.scalars
+    if lengths["H"] < 1 or lengths["J"] < 1:
+        raise WireError(f"'command' has {lengths} samples and joints; allowed: at least 1", "shape")
+    for name in ("dt_s", "valid_ns"):
+        number = scalars.get(name, 0)
+        if not isinstance(number, int | float) or number <= 0:
+            raise WireError(f"'{name}' of 'command' is {number}; allowed: more than 0", "shape")
+
+
+_RULES: dict[str, Callable[[wire.Frame, dict[str, int]], None]] = {"command": _command_rule}

@@ -1,0 +1,207 @@
+"""The two levels as nodes: each wraps an object of hjepa.protocols and talks to the others over the bus.
+
+lockstep: for an observation at which it is due, a level always answers, with its value or with 'pass'; nobody moves on
+before that, so the messages are those of the same objects called in one process:
+
+    driver: observation n -> high: asks low for reachability, goal n (or pass) -> low: plan n, command n (or pass)
+    -> driver: applies it, ticks, observation n + 1
+
+realtime: nobody waits; a level works on the newest observation, the low one with the goal that is in force.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hjepa.bus.clock import VirtualClock
+from hjepa.bus.link import Replier, Requester
+from hjepa.bus.messages import Message
+from hjepa.bus.node import BusConfig, Context, Node, Reply
+from hjepa.bus.topics import Empty, Energies, ReachRequest, address
+from hjepa.errors import LinkError, WireError
+from hjepa.handover import Handover
+from hjepa.protocols import Explains, HighLevel, LowLevel
+from hjepa.types import Array, MotorPlan, Observation
+
+
+class Level(Node):
+    """What both levels share: the newest observation, and whether it is time to look at it."""
+
+    def __init__(self, name: str, config: BusConfig, context: Context, stopwatch_ns: Callable[[], int]) -> None:
+        super().__init__(name, config, context, stopwatch_ns)
+        self.observations = self._subscribe_to("observation", conflate=True)
+        self._inputs[self.observations.socket] = self._observe
+
+    def _observe(self) -> None:
+        message = self.observations.receive()
+        if message is None:
+            return
+        period = self.config.high_period_ticks if self.name == "high" else self.config.low_period_ticks
+        before, self.sequence = self.sequence, message.header.sequence
+        if isinstance(self.clock, VirtualClock):
+            self.clock.advance_to(message.header.stamp_ns)
+        over = message.header.kind == "last_observation"
+        if (
+            not over and self.sequence // period > before // period
+        ):  # also when a due observation itself was conflated away
+            self._due(message)
+
+    def _due(self, message: Message) -> None:
+        """Work on an observation."""
+        raise NotImplementedError
+
+
+class HighNode(Level):
+    """Decides goals; asks the low node what is reachable."""
+
+    def __init__(
+        self,
+        high: HighLevel,
+        config: BusConfig,
+        *,
+        context: Context = None,
+        stopwatch_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        super().__init__("high", config, context, stopwatch_ns)
+        self.high = high
+        self.goals = self._publish_on("goal")
+        where = address(config.base, "reachability")
+        self.reach = self._keep(Requester(where, context=context, idle=self._check_stop))
+        self._reach_timeout_s = config.answer_timeout_s / 4 if config.lockstep else config.reach_timeout_s
+
+    def _due(self, message: Message) -> None:
+        started = self.stopwatch_ns()
+        try:
+            goal = self.high.decide(message.value, lambda candidates: self._ask(message.value, candidates))
+        except LinkError:
+            self.counts["unreachable"] += 1  # the low node does not answer: the last goal stays in force
+            goal = None
+        self._timed(started)
+        kind, value = ("pass", Empty()) if goal is None else ("goal", goal)
+        if goal is not None or self.config.lockstep:
+            self.goals.send(kind, value, stamp_ns=self.clock.now_ns(), answers=message.header.sequence)
+
+    def _ask(self, observation: Observation, candidates: Array) -> Array:
+        """Energies (C,) of candidate goals (C, D) from an observation."""
+        reply = self.reach.request(
+            "reach",
+            ReachRequest(observation, candidates),
+            timeout_s=self._reach_timeout_s,
+            session=self.session,
+            stamp_ns=self.clock.now_ns(),
+        )
+        energies: Array = reply.value.energies
+        return energies
+
+    def _handle(self, kind: str, value: Any) -> Reply:
+        if kind != "reset":
+            raise self._unknown(kind)
+        self.high.reset(value.seed)
+        return "ok", Empty()
+
+
+class LowNode(Level):
+    """Plans motions towards the goal in force; answers the high node's questions in between."""
+
+    def __init__(
+        self,
+        low: LowLevel,
+        config: BusConfig,
+        *,
+        context: Context = None,
+        stopwatch_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        super().__init__("low", config, context, stopwatch_ns)
+        self.low = low
+        self.plans, self.commands = self._publish_on("plan"), self._publish_on("command")
+        self.goals = self._subscribe_to("goal", conflate=False)
+        self.reach = self._keep(Replier(address(config.base, "reachability"), context=context))
+        self._inputs[self.goals.socket] = self._hear_goals
+        self._inputs[self.reach.socket] = self._serve_reach
+        self.handover = Handover()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.handover.reset()
+        self._waiting: Message | None = None  # lockstep: an observation that the high level has not answered yet
+        self._waiting_since_ns = 0
+        self._answered = -1  # sequence of the last observation that the high level answered
+        self._high_silent = False
+
+    def _handle(self, kind: str, value: Any) -> Reply:
+        if kind != "reset":
+            raise self._unknown(kind)
+        self._forget()
+        self.low.reset(value.seed)
+        return "ok", Empty()
+
+    def _serve_reach(self) -> None:
+        self.reach.serve(self._reachability)
+
+    def _reachability(self, message: Message) -> Reply:
+        if message.header.kind != "reach" or message.header.session != self.session:
+            self.counts["reach.refused"] += 1
+            raise LinkError(f"'{message.header.kind}' of session {message.header.session} is not for this node now")
+        return "energies", Energies(self.low.reachability(*message.value))
+
+    def _hear_goals(self) -> None:
+        while (message := self.goals.receive()) is not None:
+            self._answered, self._high_silent = message.header.answers, False
+            if message.header.kind == "goal":
+                self.handover.offer(message.value)
+        self._plan_if_ready()
+
+    def _due(self, message: Message) -> None:
+        self._waiting, self._waiting_since_ns = message, time.monotonic_ns()
+        self._plan_if_ready()
+
+    def _idle(self) -> None:
+        if self._waiting is not None and not self._high_silent:
+            waited_s = (time.monotonic_ns() - self._waiting_since_ns) / 1e9
+            if waited_s > self.config.answer_timeout_s / 2:
+                self._high_silent = True
+                self.counts["high.silent"] += 1
+                self._plan_if_ready()
+
+    def _plan_if_ready(self) -> None:
+        message = self._waiting
+        if message is None:
+            return
+        sequence = message.header.sequence
+        awaited = self.config.lockstep and sequence % self.config.high_period_ticks == 0 and not self._high_silent
+        if awaited and self._answered < sequence:
+            return
+        self._waiting = None
+        self._plan(message)
+
+    def _plan(self, message: Message) -> None:
+        observation: Observation = message.value
+        goal = self.handover.at(observation.stamp_ns)
+        command = None
+        answers = message.header.sequence
+        if goal is not None:
+            started = self.stopwatch_ns()
+            command = self.low.plan(observation, goal)
+            ms = self._timed(started)
+            plan = MotorPlan(goal.id, np.zeros(0), float("nan"), 0, ms)
+            if isinstance(self.low, Explains):
+                plan = self.low.explain()._replace(plan_ms=ms)
+            self.plans.send("plan", plan, stamp_ns=self.clock.now_ns(), answers=answers)
+        now_ns = self.clock.now_ns()
+        if command is not None:
+            # what is left of it, on the driver's clock; its own age counts from the observation it rests on
+            age_ns = now_ns - message.header.stamp_ns
+            left_ns = command.start_ns + command.valid_ns - observation.stamp_ns - age_ns
+            try:
+                if left_ns > 0:
+                    self.commands.send("command", command, stamp_ns=now_ns, valid_for_ns=left_ns, answers=answers)
+                    return
+                self.counts["command.too_late"] += 1
+            except WireError as error:
+                self.counts[f"command.unsendable.{error.reason}"] += 1
+        if self.config.lockstep:
+            self.commands.send("pass", Empty(), stamp_ns=now_ns, answers=answers)

@@ -1,0 +1,181 @@
+"""What travels on the bus: topics, the kinds of message on each, and which value of hjepa.types a kind carries.
+
+Legend of dimensions: J joints, K tracker slots, H trajectory samples, D upper latent, C candidates, M motor latent,
+N anything. A letter stands for one length within a message; a digit is that length exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from hjepa.errors import LinkError, nearest
+from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, Outcome, RobotState
+
+# values that only the bus needs
+
+
+class Empty(NamedTuple):
+    """Nothing but the header."""
+
+
+class Reset(NamedTuple):
+    """Start an episode: levels read the seed, the driver reads all. The header's session is the new one."""
+
+    start: RobotState
+    launch: Launch
+    seed: int
+
+
+class Tick(NamedTuple):
+    """Let at most so many control periods pass."""
+
+    ticks: int
+
+
+class Ticked(NamedTuple):
+    """How far the episode is."""
+
+    tick: int
+    stamp_ns: int
+    done: bool
+
+
+class ReachRequest(NamedTuple):
+    """Candidate goals the high level asks the low one about, with the observation they start from."""
+
+    observation: Observation
+    candidates: Array  # (C, D)
+
+
+class Energies(NamedTuple):
+    """The low level's answer."""
+
+    energies: Array  # (C,)
+
+
+class Status(NamedTuple):
+    """How a node is. Counts: messages sent by topic, frames dropped by reason, deadlines missed."""
+
+    node: str
+    state: str  # driver: idle, running, holding, done; levels: idle, running
+    session: int
+    sequence: int  # of the last observation published or read in this session
+    stamp_ns: int
+    counts: dict[str, int]
+    wall_ms: Array  # (N,) wall time of each decision of the session
+
+
+class Record(NamedTuple):
+    """What a world recorded of an episode: its arrays, and the rest as JSON."""
+
+    arrays: dict[str, NDArray[Any]]
+    rest: str
+
+
+class Text(NamedTuple):
+    """A refusal in words."""
+
+    text: str
+
+
+class Topic(NamedTuple):
+    """A stream (one publisher) or a request channel (one replier)."""
+
+    name: str
+    owner: str  # node that binds
+    kinds: tuple[str, ...]
+    rate: str
+
+
+TOPICS = {
+    topic.name: topic
+    for topic in (
+        Topic("observation", "driver", ("observation", "last_observation"), "100 Hz"),
+        Topic("goal", "high", ("goal", "pass"), "at events"),
+        Topic("plan", "low", ("plan",), "every re-planning period, 25-50 Hz"),
+        Topic("command", "low", ("command", "pass"), "every re-planning period, 25-50 Hz"),
+        Topic("status", "driver", ("status",), "when the driver's state changes"),
+        Topic("reachability", "low", ("reach", "energies", "error"), "on request"),
+        Topic(
+            "driver-control",
+            "driver",
+            ("reset", "tick", "start", "ticked", "get_outcome", "outcome", "get_record", "record", "rearm")
+            + ("get_status", "hold", "stop", "status", "ok", "error"),
+            "on request",
+        ),
+        Topic("high-control", "high", ("reset", "get_status", "stop", "status", "ok", "error"), "on request"),
+        Topic("low-control", "low", ("reset", "get_status", "stop", "status", "ok", "error"), "on request"),
+    )
+}
+
+F8, I8, B1 = "float64", "int64", "bool"
+_OBSERVATION = {
+    "q_rad": (F8, "J"),
+    "dq_rad_s": (F8, "J"),
+    "tracker_xyz_m": (F8, "K 3"),
+    "tracker_mask": (B1, "K"),
+    "tracker_stamp_ns": (I8, "K"),
+}
+
+
+class Schema(NamedTuple):
+    """Which value a kind carries, its arrays' dtype and dimensions, and whether its floats must be finite."""
+
+    cls: Any  # a NamedTuple class
+    arrays: dict[str, tuple[str, str]] = {}  # name -> dtype, dimensions ('|' between alternatives)
+    finite: bool = True
+
+
+KINDS: dict[str, Schema] = {
+    "observation": Schema(Observation, _OBSERVATION),
+    "last_observation": Schema(Observation, _OBSERVATION),  # the episode is over: nobody plans on it
+    "goal": Schema(
+        Goal,
+        {
+            "embedding": (F8, "D"),
+            "precision": (F8, "D|D D"),
+            "target_xy_m": (F8, "2"),
+            "candidates": (F8, "C D"),
+            "energies": (F8, "C"),
+        },
+    ),
+    "plan": Schema(MotorPlan, {"m": (F8, "M")}, finite=False),
+    "command": Schema(JointTrajectory, {"q_rad": (F8, "H J"), "dq_rad_s": (F8, "H J")}),
+    "reach": Schema(
+        ReachRequest,
+        {"candidates": (F8, "C D")} | {f"observation.{name}": spec for name, spec in _OBSERVATION.items()},
+    ),
+    "energies": Schema(Energies, {"energies": (F8, "C")}, finite=False),  # an unreachable goal may cost inf
+    "reset": Schema(
+        Reset,
+        {"start.q_rad": (F8, "J"), "start.dq_rad_s": (F8, "J"), "launch.x_m": (F8, "3"), "launch.v_m_s": (F8, "3")},
+    ),
+    "tick": Schema(Tick),
+    "ticked": Schema(Ticked),
+    "outcome": Schema(
+        Outcome,
+        {"offset_m": (F8, "2"), "landing_m": (F8, "2")}
+        | dict.fromkeys(("contact_m", "u_in_m_s", "u_out_m_s"), (F8, "3")),
+        finite=False,
+    ),
+    "status": Schema(Status, {"wall_ms": (F8, "N")}),
+    "record": Schema(Record, finite=False),
+    "error": Schema(Text),
+} | {
+    name: Schema(Empty)
+    for name in ("pass", "start", "get_outcome", "get_status", "get_record", "hold", "rearm", "stop", "ok")
+}
+
+
+def address(base: str, topic: str) -> str:
+    """Where a topic lives under a base: inproc://NAME, ipc://FOLDER, or tcp://HOST:PORT (one port a topic, upwards)."""
+    if topic not in TOPICS:
+        raise LinkError(f"no topic '{topic}'; {nearest(topic, TOPICS)}")
+    if base.startswith("tcp://"):
+        host, _, port = base.rpartition(":")
+        if not port.isdecimal():
+            raise LinkError(f"address '{base}' has no port; allowed: tcp://127.0.0.1:PORT")
+        return f"{host}:{int(port) + list(TOPICS).index(topic)}"
+    return f"{base}/{topic}"

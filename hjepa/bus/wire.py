@@ -1,0 +1,189 @@
+"""One message = one frame: a fixed prefix, a typed header, raw array buffers. Nothing in a frame is executable.
+
+    prefix   16 bytes little-endian: magic 'hjep', u16 version, u16 flags (0), u32 header bytes, u32 body bytes
+    header   msgpack of `Header` (msgspec-typed), zero-padded to 8 bytes
+    body     array buffers in the header's order: little-endian, C order, each zero-padded to 8 bytes
+
+Sizes are checked before anything is decoded; whatever is wrong raises WireError, whose `reason` is counted.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hjepa.errors import WireError, nearest
+
+VERSION = 1
+MAX_FRAME_BYTES = 16 * 2**20
+MAX_HEADER_BYTES = 64 * 2**10
+MAX_ARRAYS = 64
+MAX_NDIM = 8
+DTYPES = {
+    name: np.dtype(code).newbyteorder("<")
+    for name, code in (
+        ("bool", "?"),
+        ("int8", "i1"),
+        ("int16", "i2"),
+        ("int32", "i4"),
+        ("int64", "i8"),
+        ("uint8", "u1"),
+        ("uint16", "u2"),
+        ("uint32", "u4"),
+        ("uint64", "u8"),
+        ("float16", "f2"),
+        ("float32", "f4"),
+        ("float64", "f8"),
+    )
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()} | {d.newbyteorder(">"): n for n, d in DTYPES.items()}
+REASONS = ("expired", "reordered", "old_session", "non_finite", "shape", "size", "version", "garbage")
+
+_MAGIC = b"hjep"
+_PREFIX = struct.Struct("<4sHHII")
+_ALIGN = 8
+
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Scalar = bool | int | float | str
+
+
+class ArraySpec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """How to read one buffer."""
+
+    name: str
+    dtype: str  # a key of DTYPES
+    shape: Annotated[tuple[Natural, ...], msgspec.Meta(max_length=MAX_NDIM)]
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What every message says about itself. Stamps are monotonic ns of the sender's clock (simulated in lockstep)."""
+
+    kind: Annotated[str, msgspec.Meta(max_length=32)]
+    session: Natural  # changes with every reset; frames of another one are dropped
+    sequence: Natural  # grows within a session and topic
+    stamp_ns: int
+    valid_for_ns: Natural = 0  # age at which it expires; 0: never
+    answers: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)] = -1  # sequence of the message it answers; -1: none
+    scalars: dict[str, Scalar] = {}
+    arrays: Annotated[tuple[ArraySpec, ...], msgspec.Meta(max_length=MAX_ARRAYS)] = ()
+
+
+class Frame(NamedTuple):
+    """A decoded frame; arrays are read-only views into it."""
+
+    header: Header
+    arrays: dict[str, NDArray[Any]]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Header)
+
+
+def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
+    """Header and arrays to one frame; `header.arrays` is filled in here."""
+    specs, buffers, body = [], [], 0
+    for name, value in (arrays or {}).items():
+        array = np.asarray(value)
+        dtype = _NAMES.get(array.dtype)
+        if dtype is None:
+            raise WireError(f"array '{name}' has dtype {array.dtype}; {nearest(array.dtype.name, DTYPES)}", "shape")
+        raw = array.astype(DTYPES[dtype], copy=False).tobytes()  # tobytes: C order, whatever the layout
+        specs.append(ArraySpec(name, dtype, array.shape))
+        pad = -len(raw) % _ALIGN
+        buffers += [raw, bytes(pad)]
+        body += len(raw) + pad
+    try:
+        head = _encoder.encode(msgspec.structs.replace(header, arrays=tuple(specs)))
+    except (OverflowError, TypeError) as error:
+        raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
+    size = len(head)
+    if size > MAX_HEADER_BYTES or _PREFIX.size + size + body > MAX_FRAME_BYTES:
+        got = f"header {size}, arrays {body} bytes"
+        raise WireError(f"'{header.kind}' is too large: {got}; allowed: {MAX_HEADER_BYTES}, {MAX_FRAME_BYTES}", "size")
+    prefix = _PREFIX.pack(_MAGIC, VERSION, 0, size, body)
+    return b"".join([prefix, head, bytes(-size % _ALIGN), *buffers])
+
+
+def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
+    """One frame to header and arrays; WireError for whatever is not exactly a frame."""
+    view = memoryview(frame).cast("B")
+    if len(view) > max_bytes:
+        raise WireError(f"frame of {len(view)} bytes; allowed: {max_bytes}", "size")
+    start, body = _open(view)
+    header = _header(view[_PREFIX.size : start])
+    arrays: dict[str, NDArray[Any]] = {}
+    offset, end = start + -start % _ALIGN, len(view)
+    if end - offset != body:
+        raise WireError(f"{end - offset} bytes of arrays; the prefix says {body}")
+    for spec in header.arrays:
+        dtype, count = _checked(spec)
+        size = count * dtype.itemsize
+        if size > end - offset:
+            raise WireError(f"array '{spec.name}' wants {size} bytes; {end - offset} are left", "shape")
+        if spec.name in arrays:
+            raise WireError(f"array '{spec.name}' comes twice", "shape")
+        arrays[spec.name] = _view(view[offset : offset + size], dtype, spec.shape)
+        offset += size + -size % _ALIGN
+    if offset != end:
+        raise WireError(f"arrays end at byte {offset}; the frame has {end}")
+    return Frame(header, arrays)
+
+
+def require_finite(frame: Frame) -> None:
+    """WireError if any float in the frame is not finite."""
+    for name, value in frame.header.scalars.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WireError(f"'{name}' of '{frame.header.kind}' is {value}; allowed: finite numbers", "non_finite")
+    for name, array in frame.arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WireError(f"'{name}' of '{frame.header.kind}' holds nan or inf; allowed: finite", "non_finite")
+
+
+def _open(view: memoryview) -> tuple[int, int]:
+    """Where the header ends, and the bytes of arrays that should follow its padding."""
+    if len(view) < _PREFIX.size:
+        raise WireError(f"frame of {len(view)} bytes; allowed: at least {_PREFIX.size}")
+    magic, version, flags, header, body = _PREFIX.unpack(view[: _PREFIX.size])
+    if magic != _MAGIC:
+        raise WireError(f"frame starts with {bytes(magic)!r}; allowed: {_MAGIC!r}")
+    if version != VERSION or flags != 0:
+        raise WireError(f"protocol version {version}, flags {flags}; allowed: version {VERSION}, flags 0", "version")
+    if header > MAX_HEADER_BYTES:
+        raise WireError(f"header of {header} bytes; allowed: {MAX_HEADER_BYTES}", "size")
+    if header > len(view) - _PREFIX.size:
+        raise WireError(f"frame of {len(view)} bytes is cut off inside its header of {header}")
+    return _PREFIX.size + header, body
+
+
+def _header(raw: memoryview) -> Header:
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"header cannot be read: {error}") from error
+
+
+def _checked(spec: ArraySpec) -> tuple[np.dtype[Any], int]:
+    """dtype and number of elements of an array that may be read."""
+    dtype = DTYPES.get(spec.dtype)
+    if dtype is None:
+        raise WireError(
+            f"array '{spec.name}' has dtype '{spec.dtype[:32]}'; {nearest(spec.dtype[:32], DTYPES)}", "shape"
+        )
+    if math.prod(n for n in spec.shape if n) * dtype.itemsize > MAX_FRAME_BYTES:  # also (0, huge): numpy refuses it
+        raise WireError(f"array '{spec.name}' has shape {spec.shape}; allowed: {MAX_FRAME_BYTES} bytes", "size")
+    return dtype, math.prod(spec.shape)
+
+
+def _view(raw: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.frombuffer(raw, dtype=np.uint8)
+    if dtype.kind == "b" and array.size and array.max() > 1:
+        raise WireError("a bool array holds a byte other than 0 and 1")
+    array = array.view(dtype).reshape(shape)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,90 @@
+"""hjepa demo: the robot returns real strokes before your eyes, and a film of it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hjepa.cli import files, options, play
+from hjepa.evaluation.metrics import summarise
+from hjepa.evaluation.results import Played, write_csv
+
+
+def demo(
+    config: options.Config = "badminton",
+    strokes: Annotated[int | None, typer.Option("--strokes", "-n", min=1, help="How many strokes.")] = None,
+    seed: options.Seed = None,
+    feed: options.Feed = None,
+    agent: options.Agent = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where film and figures go.")] = Path(
+        "runs/demo"
+    ),
+    video: Annotated[bool, typer.Option("--video/--no-video", help="Write demo.mp4.")] = True,
+    processes: Annotated[bool, typer.Option("--processes", help="Robot, low and high as processes over ZMQ.")] = False,
+    gui: Annotated[bool, typer.Option("--gui", help="Open PyBullet's window (needs a display).")] = False,
+    clock: options.Clock = None,
+    sets: options.Sets = None,
+) -> None:
+    """Return strokes that real players hit; writes demo.mp4, summary.json, strokes.csv and landings.png.
+
+    Every shot is chosen by the high-level JEPA and executed by the low-level one. No display and no GPU needed.
+    """
+    changes = options.changes(
+        sets,
+        task__strokes=strokes,
+        task__seed=seed,
+        agent__name=options.check_agent(agent),
+        run__clock=options.check_clock(clock),
+        **options.feed_changes(feed),
+    )
+    files.check_folder(out)
+    settings = options.settings(config, changes)
+    from hjepa import api
+    from hjepa.evaluation import episodes as room
+
+    system = api.load(settings)
+    console = Console()
+    console.print(_opening(system))
+    begun = time.monotonic()
+    source = api.play_processes(system, gui=gui) if processes else play.played(system, record=True, gui=gui)
+    kept = play.show(console, source)
+    reference = room.reference(system.config)
+    summary = summarise(
+        [p.result for p in kept],
+        clock=system.config.run.clock,
+        wall_s=time.monotonic() - begun,
+        classifier_accuracy=reference.classifier_accuracy,
+        humans_entropy=reference.humans_entropy,
+    )
+    play.print_summary(console, summary)
+    with files.whole(out) as folder:
+        (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
+        write_csv(folder / "strokes.csv", [p.result for p in kept])
+        _draw(console, folder, system, kept, video)
+    console.print(f"\nwritten to {out}/: {', '.join(sorted(path.name for path in out.iterdir()))}")
+
+
+def _opening(system: Any) -> str:
+    c = system.config
+    feed = c.task.feed_csv or {"random": "random strokes"}.get(c.task.feed, f"real strokes of {c.task.feed} matches")
+    return f"[bold]{c.robot.name}[/bold] returns {c.task.strokes} {feed}; agent {c.agent.name}, seed {c.task.seed}\n"
+
+
+def _draw(console: Console, folder: Path, system: Any, kept: Sequence[Played], video: bool) -> None:
+    """Pictures and film; the drawing libraries are loaded here alone."""
+    from hjepa.viewer.plots import landings
+
+    landings(folder / "landings.png", [p.result for p in kept])
+    recorded = [p for p in kept if p.recording is not None]
+    if video and recorded:
+        from hjepa.viewer.scene import scene_of
+        from hjepa.viewer.video import write_video
+
+        with console.status("drawing the film"):
+            scenes = [scene_of(system.spec, p.result, p.recording) for p in recorded if p.recording is not None]
+            write_video(folder / "demo.mp4", scenes)

@@ -1,0 +1,62 @@
+"""hjepa eval: play strokes and print the figures with 95 % intervals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from hjepa.cli import files, options, play
+from hjepa.evaluation.metrics import summarise
+
+
+def evaluate(
+    config: options.Config,
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="How many strokes.")] = 100,
+    seed: options.Seed = None,
+    feed: options.Feed = None,
+    agent: options.Agent = None,
+    clock: options.Clock = None,
+    sets: options.Sets = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
+) -> None:
+    """Measure an agent: hit and return rate with Wilson intervals, landing error, plan times, effort.
+
+    Example: `hjepa eval badminton --episodes 300 --agent classical --json runs/classical.json`
+    """
+    changes = options.changes(
+        sets,
+        task__strokes=episodes,
+        task__seed=seed,
+        agent__name=options.check_agent(agent),
+        run__clock=options.check_clock(clock),
+        **options.feed_changes(feed),
+    )
+    if json is not None:
+        files.check_file(json)
+    settings = options.settings(config, changes)
+    from hjepa import api
+    from hjepa.evaluation import episodes as room
+
+    system = api.load(settings)
+    console = Console()
+    begun = time.monotonic()
+    strokes = play.played(system, record=False)
+    waiting = track(strokes, f"{system.config.agent.name} plays", system.config.task.strokes, console=console)
+    results = [stroke.result for stroke in waiting]
+    reference = room.reference(system.config)
+    summary = summarise(
+        results,
+        clock=system.config.run.clock,
+        wall_s=time.monotonic() - begun,
+        classifier_accuracy=reference.classifier_accuracy,
+        humans_entropy=reference.humans_entropy,
+    )
+    play.print_summary(console, summary)
+    if json is not None:
+        files.write_text(json, summary.to_json())
+        console.print(f"written: {json}")

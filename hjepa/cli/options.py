@@ -1,0 +1,74 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from hjepa.config import AGENTS, TaskSection, load
+from hjepa.config import Config as Settings
+from hjepa.errors import ConfigError, DataError, nearest
+
+FEEDS = get_args(TaskSection.model_fields["feed"].annotation)
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration by name, or a .yaml file.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change a key: --set low.candidates=128 task.seed=3. May be repeated."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of strokes, world and agent.")]
+Feed = Annotated[
+    str | None,
+    typer.Option(
+        "--feed",
+        metavar="FILE.csv",
+        help="Own strokes, columns id,type,x0,y0,z0,vx,vy,vz[,rx,ry]; or one of: test, val, train, random.",
+    ),
+]
+Agent = Annotated[str | None, typer.Option("--agent", help=f"Who plays: {', '.join(AGENTS)}.")]
+Clock = Annotated[
+    str | None, typer.Option("--clock", help="lockstep: deterministic simulated time; realtime: nobody waits.")
+]
+
+
+def changes(sets: Sequence[str] | None, **keys: object) -> list[str]:
+    """Overrides for hjepa.config.load: named options first (`task__seed=3`), then what --set says."""
+    named = [f"{key.replace('__', '.')}={value}" for key, value in keys.items() if value is not None]
+    return [*named, *(sets or [])]
+
+
+def feed_changes(feed: str | None) -> dict[str, str]:
+    """Overrides that choose the feed: a name, or a file."""
+    if feed is None:
+        return {}
+    if feed in FEEDS:
+        return {"task__feed": feed, "task__feed_csv": "''"}
+    if not Path(feed).is_file():
+        raise DataError(f"no feed '{feed}': give an existing .csv file, or one of: {', '.join(FEEDS)}")
+    return {"task__feed_csv": "'" + feed.replace("'", "''") + "'"}
+
+
+def check_agent(name: str | None) -> str | None:
+    """The name of a known agent."""
+    if name is not None and name not in AGENTS:
+        raise ConfigError(f"--agent {name}: unknown agent; {nearest(name, AGENTS)}")
+    return name
+
+
+def check_clock(name: str | None) -> str | None:
+    if name not in (None, "lockstep", "realtime"):
+        raise ConfigError(f"--clock {name}: allowed: lockstep, realtime")
+    return name
+
+
+def settings(config: str, overrides: Sequence[str]) -> Settings:
+    """The configuration, and its feed file read once: mistakes are answered before anything heavy is imported."""
+    loaded = load(config, overrides)
+    if loaded.task.feed_csv:
+        from hjepa.tasks.badminton.feeds import read_feed_csv
+
+        read_feed_csv(loaded.task.feed_csv)
+    return loaded

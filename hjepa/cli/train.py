@@ -1,0 +1,48 @@
+"""hjepa train: train one level from collected swings and real strokes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hjepa.cli import files, options
+from hjepa.cli.collect import DATA
+from hjepa.cli.progress import reporter
+from hjepa.config import load
+from hjepa.errors import DataError
+
+
+class LevelName(StrEnum):
+    low = "low"
+    high = "high"
+
+
+def train(
+    level: Annotated[LevelName, typer.Argument(help="low: the swing, from collected data. high: the shot.")],
+    config: options.Config = "badminton",
+    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Swings that `hjepa collect` wrote.")] = DATA,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Weights, checkpoints and logs.")] = Path(
+        "runs/train"
+    ),
+    seed: options.Seed = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, or cuda where there is one.")] = "cpu",
+    sets: options.Sets = None,
+) -> None:
+    """Train a level; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
+
+    Started again it goes on from the last checkpoint. Train `low` first: the high level reads its embeddings.
+    """
+    files.check_folder(out)
+    settings = load(config, options.changes(sets, task__seed=seed))
+    if not data.is_dir():
+        raise DataError(f"--data {data}: no such folder; fill it with `hjepa collect --out {data}`")
+    from hjepa import api
+
+    console = Console()
+    with reporter(console, f"train {level.value}") as report:
+        weights = api.train(level.value, settings, data, out, device=device, on_progress=report)
+    console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out}")

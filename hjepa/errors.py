@@ -1,0 +1,62 @@
+"""One base class, a child per mistake. A message says what was wrong, what was got and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HjepaError(Exception):
+    """Base of every error hjepa raises for a user's, a network's or a robot's mistake (exit code 2 in the CLI)."""
+
+
+class ConfigError(HjepaError):
+    """A configuration file or a --set override is wrong."""
+
+
+class DataError(HjepaError):
+    """A data file, feed row or data set is malformed or infeasible."""
+
+
+class WeightsError(HjepaError):
+    """Trained weights are missing, damaged or made for another model or robot."""
+
+
+class RobotError(HjepaError):
+    """A driver was used out of order, a robot is unknown or its description is wrong."""
+
+
+class CommandError(HjepaError):
+    """A command is not finite, misshapen, expired or out of order."""
+
+
+class WireError(HjepaError):
+    """A frame on the bus could not be decoded or may not be accepted; `reason` is the name it is counted under."""
+
+    def __init__(self, message: str, reason: str = "garbage") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LinkError(HjepaError):
+    """An address may not be used, a peer refused a request, or a link was used out of order."""
+
+
+class LinkTimeout(LinkError):
+    """A peer did not answer, or did not appear, in time."""
+
+
+class NodeDied(HjepaError):
+    """A node of a graph ended by itself; `exit_code` is its own (negative: the signal that killed it)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Sentence fragment that lists the allowed names and the one most like `name`."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}allowed: {', '.join(names)}"

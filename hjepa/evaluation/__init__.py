@@ -1,0 +1,1 @@
+"""Playing strokes and measuring them."""

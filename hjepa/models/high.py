@@ -1,0 +1,264 @@
+"""The high level: one step is a stroke. s = E(window) | s' = P(context, s, w) | w = I(s, s') | readings R(s) | reply.
+
+Every stroke is seen in its own canonical frame: the hitter at x > 0, the shuttle flies towards x < 0; world metres.
+The macro-action w is four readable numbers: type index (0-9, -1 unknown), placement x, y (where the flight falls if
+nobody hits it) and tempo (s to the floor). Positions, landing and time are read linearly from s, so that a straight
+line in s is nearly a straight line on the court. Legend: B batch, K window slots, D embedding, C codebook, R replies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hjepa.models.checkpoint import load, load_module, save
+from hjepa.models.layers import GatedBlock, GatedMLP, WindowFit
+
+TYPES = 10
+SAMPLE_S = 0.01
+READINGS = ("landing_x", "landing_y", "floor_s", "apex", "net_height", "hit_x", "hit_y", "hit_z", "log_speed")
+
+
+@dataclass(frozen=True)
+class HighConfig:
+    """Sizes of the high level."""
+
+    latent: int = 16  # D
+    width: int = 128
+    depth: int = 3
+    window: int = 40  # K
+    action: int = 6
+    codes: int = 96  # C
+    replies: int = 8  # R
+
+
+class Reading(NamedTuple):
+    """What an embedding says of its stroke (probes and costs)."""
+
+    landing_m: Tensor  # (B, 2) floor point if nobody hits it
+    floor_s: Tensor  # (B,) from the hit to the floor
+    apex_m: Tensor  # (B,)
+    net_height_m: Tensor  # (B,) height above the floor over x = 0
+    hit_m: Tensor  # (B, 3)
+    speed_m_s: Tensor  # (B,) at the launch
+    type_logits: Tensor  # (B, 10)
+
+
+class Context(NamedTuple):
+    """What is known before a stroke, in that stroke's canonical frame. Unknown rows hold zeros and known = 0."""
+
+    hitter_m: Tensor  # (B, 2) where the hitter stood when the incoming stroke was played
+    receiver_m: Tensor  # (B, 2)
+    before: Tensor  # (B, D) embedding of the stroke before the incoming one
+    known: Tensor  # (B, 4) 1 or 0 for: hitter, receiver, before, incoming stroke
+
+
+class Reply(NamedTuple):
+    """The opponent's answers, one for each value of the discrete latent."""
+
+    embedding: Tensor  # (B, R, D)
+    log_prior: Tensor  # (B, R)
+
+
+def canonical(window: Tensor) -> Tensor:
+    """Turn points (..., 3) or floor points (..., 2) by 180 degrees about z: a robot's stroke, as if hit from x > 0."""
+    sign = torch.tensor([-1.0, -1.0, 1.0], dtype=window.dtype, device=window.device)
+    return window * sign[: window.shape[-1]]
+
+
+def no_context(batch: int, latent: int = 16, device: torch.device | None = None) -> Context:
+    """A context in which nothing is known but the incoming stroke."""
+    two, known = torch.zeros(batch, 2, device=device), torch.zeros(batch, 4, device=device)
+    known[:, 3] = 1.0
+    return Context(two, two, torch.zeros(batch, latent, device=device), known)
+
+
+def clean_mask(window: Tensor, mask: Tensor) -> Tensor:
+    """Mask (B, K) without the samples from the floor or the net on: later ones are no free flight any more."""
+    x, z = window[..., 0], window[..., 2]
+    floor = z < 0.03
+    hanging = (x.abs() < 0.06) & (z < 1.48)  # what a netted shuttle does; one that passes is higher
+    later = ((floor | hanging) & mask.bool()).to(torch.int32).cummax(dim=1).values
+    return mask.to(window.dtype) * (1 - later).to(window.dtype)
+
+
+class StrokeEncoder(nn.Module):
+    """E: the first 6 to 40 tracker samples after a hit, 10 ms apart -> s (B, D), about unit variance per dimension."""
+
+    def __init__(self, config: HighConfig) -> None:
+        super().__init__()
+        times = torch.arange(config.window) * SAMPLE_S
+        self.fit = WindowFit(times, degree=4)
+        inputs = 15 + 3 * config.window + config.window
+        self.body = GatedMLP(inputs, config.width, config.depth, config.latent)
+        self.project = nn.BatchNorm1d(config.latent, affine=False, momentum=0.02)
+        self.register_buffer("mean", torch.zeros(15))
+        self.register_buffer("scale", torch.ones(15))
+
+    def features(self, window: Tensor, mask: Tensor) -> Tensor:
+        """(B, K, 3), (B, K) -> (B, F): standardised polynomial coefficients, residuals in cm, mask."""
+        kept = clean_mask(window, mask)
+        coefficients, residual = self.fit(window * kept[..., None], kept)
+        flat = (coefficients.flatten(1) - self.mean) / self.scale
+        return torch.cat([flat.clamp(-8, 8), (residual * 50).flatten(1).clamp(-8, 8), kept], dim=-1)
+
+    def forward(self, window: Tensor, mask: Tensor) -> Tensor:
+        return self.project(self.body(self.features(window, mask)))
+
+
+class ActionEncoder(nn.Module):
+    """A: w (B, 4) -> (B, 6). Placement and tempo enter linearly, the type by an embedding (index 10: unknown)."""
+
+    def __init__(self, config: HighConfig) -> None:
+        super().__init__()
+        self.kind = nn.Embedding(TYPES + 1, 8)
+        self.linear = nn.Linear(3 + 8, config.action)
+        self.bend = GatedMLP(3 + 8, 48, 1, config.action)
+
+    def forward(self, w: Tensor) -> Tensor:
+        index = w[:, 0].round().long()
+        kind = self.kind(torch.where(index < 0, TYPES, index))
+        x = torch.cat([scale_aim(w[:, 1:]), kind], dim=-1)
+        return self.linear(x) + 0.1 * self.bend(x)
+
+
+def scale_aim(aim: Tensor) -> Tensor:
+    """Placement and tempo (B, 3) in m, m, s to about unit scale."""
+    return (aim - aim.new_tensor([-4.0, 0.0, 1.2])) / aim.new_tensor([2.0, 1.7, 0.4])
+
+
+def unscale_aim(aim: Tensor) -> Tensor:
+    """Inverse of scale_aim."""
+    return aim * aim.new_tensor([2.0, 1.7, 0.4]) + aim.new_tensor([-4.0, 0.0, 1.2])
+
+
+class ConditionedMLP(nn.Module):
+    """Gated blocks, each scaled and shifted by a condition (FiLM; Perez et al. 2018), plus a linear way past them."""
+
+    def __init__(self, inputs: int, condition: int, width: int, depth: int, outputs: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(inputs + condition, width)
+        self.blocks = nn.ModuleList(GatedBlock(width) for _ in range(depth))
+        self.film = nn.ModuleList(nn.Linear(condition, 2 * width) for _ in range(depth))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
+        self.past = nn.Linear(inputs + condition, outputs)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        both = torch.cat([x, condition], dim=-1)
+        h = self.stem(both)
+        for block, film in zip(self.blocks, self.film, strict=True):
+            gain, shift = film(condition).chunk(2, dim=-1)
+            h = block(h * (1 + 0.2 * gain) + 0.2 * shift)
+        return self.head(h) + self.past(both)
+
+
+class HighModel(nn.Module):
+    """Encoder, predictor, inverse dynamics and heads of the high level; `precision` weighs the goal energy."""
+
+    precision: Tensor
+    codebook: Tensor
+
+    def __init__(self, config: HighConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        context = 4 + c.latent + 4  # positions, stroke before, what is known
+        self.encoder = StrokeEncoder(c)
+        self.action = ActionEncoder(c)
+        self.predictor = ConditionedMLP(c.latent + context, c.action, c.width, c.depth, c.latent)
+        self.inverse = GatedMLP(2 * c.latent, 64, 2, 3 + TYPES)
+        self.read_linear = nn.Linear(c.latent, len(READINGS))
+        self.read_type = GatedMLP(2 * c.latent + 1, 64, 2, TYPES)
+        self.prior = GatedMLP(c.latent + context, 96, 2, c.codes)
+        self.reply = GatedMLP(c.latent + 4 + 4, 96, 2, c.replies * (c.latent + 1))
+        self.value = GatedMLP(2 * c.latent + 1, 64, 2, 1)
+        self.ending = GatedMLP(c.latent + 4 + 4, 64, 2, 2)
+        self.register_buffer("read_mean", torch.zeros(len(READINGS)))
+        self.register_buffer("read_scale", torch.ones(len(READINGS)))
+        self.register_buffer("precision", torch.eye(c.latent))
+        self.register_buffer("codebook", torch.zeros(c.codes, 4))
+
+    def encode(self, window: Tensor, mask: Tensor) -> Tensor:
+        """Canonical window (B, K, 3) and mask (B, K) -> s (B, D)."""
+        return self.encoder(window, mask)
+
+    def predict(self, context: Context, s_in: Tensor, w: Tensor) -> Tensor:
+        """Embedding (B, D) of the stroke that will be played when w (B, 4) answers the incoming stroke s_in (B, D)."""
+        return self.predictor(self._situation(context, s_in), self.action(w))
+
+    def read(self, s: Tensor, s_in: Tensor | None = None) -> Reading:
+        """Readings of s (B, D); the type is told better with the stroke it answers."""
+        y = self.readings(s) * self.read_scale + self.read_mean
+        logits = self.type_logits(s, s_in)
+        return Reading(y[:, 0:2], y[:, 2], y[:, 3], y[:, 4], y[:, 5:8], y[:, 8].exp(), logits)
+
+    def readings(self, s: Tensor) -> Tensor:
+        """Standardised readings (B, len(READINGS)), linear in s (B, D)."""
+        return self.read_linear(s)
+
+    def type_logits(self, s: Tensor, s_in: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """(B, 10); s_in None, or known (B,) 0: a service, or a stroke whose predecessor nobody saw."""
+        return self.read_type(_pair(s, s_in, known))
+
+    def infer(self, s_in: Tensor, s: Tensor) -> Tensor:
+        """Inverse dynamics (B, 3 + 10): scaled placement and tempo, type logits."""
+        return self.inverse(torch.cat([s_in, s], dim=-1))
+
+    def code_log_prior(self, context: Context, s_in: Tensor) -> Tensor:
+        """log p(code | situation) (B, C): which macro-actions real players answer with here."""
+        return F.log_softmax(self.prior(self._situation(context, s_in)), dim=-1)
+
+    def replies(self, s: Tensor, context: Context) -> Reply:
+        """The opponent's answers to s (B, D)."""
+        out = self.reply(_with_positions(s, context)).unflatten(-1, (self.config.replies, -1))  # (B, R, D + 1)
+        return Reply(out[..., 1:], F.log_softmax(out[..., 0], dim=-1))
+
+    def win_logit(self, s: Tensor, s_in: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """Logit (B,) that the hitter of s wins the rally."""
+        return self.value(_pair(s, s_in, known))[:, 0]
+
+    def ends(self, s: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Logits (B,), (B,): the rally ends with s; if it does, its hitter wins."""
+        out = self.ending(_with_positions(s, context))
+        return out[:, 0], out[:, 1]
+
+    def goal_energy(self, s: Tensor, goal: Tensor) -> Tensor:
+        """(s - g)^T precision (s - g) for (..., D)."""
+        gap = s - goal
+        return ((gap @ self.precision) * gap).sum(-1)
+
+    def _situation(self, context: Context, s_in: Tensor) -> Tensor:
+        place = torch.cat([context.hitter_m / 3.0, context.receiver_m / 3.0], dim=-1)
+        k = context.known
+        spread = torch.cat([k[:, :1].expand(-1, 2), k[:, 1:2].expand(-1, 2)], dim=-1)
+        return torch.cat([s_in * k[:, 3:], place * spread, context.before * k[:, 2:3], k], dim=-1)
+
+
+def _pair(s: Tensor, s_in: Tensor | None, known: Tensor | None) -> Tensor:
+    if s_in is None:
+        return torch.cat([s, torch.zeros_like(s), s.new_zeros(len(s), 1)], dim=-1)
+    some = s.new_ones(len(s), 1) if known is None else known[:, None]
+    return torch.cat([s, s_in * some, some], dim=-1)
+
+
+def _with_positions(s: Tensor, context: Context) -> Tensor:
+    k = context.known
+    place = torch.cat([context.hitter_m * k[:, :1], context.receiver_m * k[:, 1:2]], dim=-1) / 3.0
+    return torch.cat([s, place, k], dim=-1)
+
+
+def save_high(path: Path, model: HighModel, header: dict[str, Any]) -> None:
+    """Write a high level whole or not at all."""
+    save(path, {f"high.{k}": v for k, v in model.state_dict().items()}, header | {"high": asdict(model.config)})
+
+
+def load_high(path: Path) -> HighModel:
+    """A frozen high level; WeightsError if the file is missing, damaged or of another make."""
+    tensors, header = load(path)
+    model = HighModel(HighConfig(**header["high"]))
+    load_module(model, tensors, "high")
+    return model.eval().requires_grad_(False)

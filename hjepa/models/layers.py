@@ -1,0 +1,63 @@
+"""Small blocks both levels are made of. Legend: B batch, D features, K window slots."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class GatedBlock(nn.Module):
+    """Pre-norm residual gated linear unit (Shazeer 2020, GLU variants): x + W2 (silu(Wg x) * Wv x), (B, D) -> (B, D)."""
+
+    def __init__(self, width: int, expand: float = 1.5) -> None:
+        super().__init__()
+        hidden = int(width * expand)
+        self.norm = nn.LayerNorm(width)
+        self.value_gate = nn.Linear(width, 2 * hidden)
+        self.out = nn.Linear(hidden, width)
+        nn.init.zeros_(self.out.bias)
+        self.out.weight.data.mul_(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.value_gate(self.norm(x)).chunk(2, dim=-1)
+        return x + self.out(F.silu(gate) * value)
+
+
+class GatedMLP(nn.Module):
+    """Linear in, `depth` gated blocks, linear out: (B, inputs) -> (B, outputs)."""
+
+    def __init__(self, inputs: int, width: int, depth: int, outputs: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(inputs, width)
+        self.blocks = nn.Sequential(*(GatedBlock(width) for _ in range(depth)))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)))
+
+
+class WindowFit(nn.Module):
+    """Masked least-squares polynomial through a window of samples: a linear smoother, no model of flight.
+
+    (B, K, C) samples with mask (B, K) at fixed times (K,) -> coefficients (B, degree + 1, C) of powers of t / span,
+    and the residuals (B, K, C), zero where masked. A ridge keeps short windows finite; it does not touch the mean.
+    """
+
+    def __init__(self, times_s: Tensor, degree: int = 3, ridge: float = 3e-3) -> None:
+        super().__init__()
+        span = float(times_s.abs().max())
+        self.register_buffer("basis", torch.stack([(times_s / span) ** k for k in range(degree + 1)], dim=-1))
+        penalty = torch.full((degree + 1,), ridge)
+        penalty[0] = 1e-6
+        penalty[1] = ridge * 1e-2
+        self.register_buffer("penalty", torch.diag(penalty))
+
+    def forward(self, samples: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        basis: Tensor = self.basis
+        weighted = basis * mask[..., None]  # (B, K, P)
+        gram = weighted.transpose(1, 2) @ basis + self.penalty  # (B, P, P)
+        moment = weighted.transpose(1, 2) @ samples  # (B, P, C)
+        coefficients = torch.linalg.solve(gram, moment)
+        residual = (samples - basis @ coefficients) * mask[..., None]
+        return coefficients, residual

@@ -1,0 +1,242 @@
+"""The low level's parts: what the arm sees, does and expects. A stroke ends at an event (contact, or the plane crossing).
+
+    z = encoder(tracker window, mask, joints)          what is known now, shuttle and own body
+    u = action(m, time to go)                           a motor latent, embedded
+    e^ = predictor(z, u)                                embedding of what will follow the event
+    e = target(tracker and joints for 0.4 s after it)   embedding of what did follow
+    U(e), U(e^)                                         bridge into the upper level's stroke embedding: goals live there
+
+Everything is read off observations; no flight, impact or kinematic model is inside. Legend: B batch, K window slots,
+F slots after the event, S joint samples after it, J joints, M motor latent, D latent, E outcome embedding, G goal space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hjepa.models.layers import GatedMLP, WindowFit
+from hjepa.models.motor import MotorCodec
+
+SLOT_S = 0.01
+
+
+@dataclass(frozen=True)
+class LowConfig:
+    """Sizes of the low level."""
+
+    window: int = 64  # K
+    future: int = 40  # F: 0.4 s
+    joint_samples: int = 5  # S, 0.1 s apart
+    joints: int = 8
+    latent: int = 96  # D
+    outcome: int = 32  # E
+    goal: int = 16  # G
+    width: int = 144
+    depth: int = 3
+
+
+class LowInput(NamedTuple):
+    """What the agent sees now."""
+
+    window_m: Tensor  # (B, K, 3) tracker, world, oldest first, zeros where masked
+    mask: Tensor  # (B, K) 1 where measured
+    q_rad: Tensor  # (B, J)
+    dq_rad_s: Tensor  # (B, J)
+
+
+class LowAction(NamedTuple):
+    """A motor latent and when its event comes."""
+
+    m: Tensor  # (B, M)
+    to_go_s: Tensor  # (B, 1)
+
+
+class LowFuture(NamedTuple):
+    """What is observed from the event on."""
+
+    window_m: Tensor  # (B, F, 3) tracker, world
+    mask: Tensor  # (B, F)
+    q_rad: Tensor  # (B, S, J)
+    dq_rad_s: Tensor  # (B, S, J)
+
+
+class ShuttleEncoder(nn.Module):
+    """Tracker window and joints -> z. The window's own smooth fit at `now` is passed on as z's last three numbers."""
+
+    def __init__(self, c: LowConfig) -> None:
+        super().__init__()
+        times = -torch.arange(c.window - 1, -1, -1, dtype=torch.float32) * SLOT_S
+        self.fit = WindowFit(times, degree=3)
+        self.register_buffer("age", -times)
+        inputs = 12 + 3 * c.window + c.window + 2 + 2 * c.joints
+        self.net = GatedMLP(inputs, c.width, c.depth, c.latent)
+        self.register_buffer("scale", torch.tensor([3.0, 5.0, 3.0, 2.0])[:, None])
+        self.joint_scale = 5.0
+
+    def forward(self, x: LowInput) -> Tensor:
+        """(B, D + 3)."""
+        coefficients, residual = self.fit(x.window_m, x.mask)
+        age: Tensor = self.age
+        oldest = (x.mask * age).amax(dim=-1, keepdim=True)
+        newest = torch.where(x.mask > 0, age, 9.0).amin(dim=-1, keepdim=True).clamp(max=1.0)
+        features = [
+            (coefficients / self.scale).flatten(1),
+            (residual / 0.02).clamp(-4.0, 4.0).flatten(1),
+            x.mask,
+            oldest,
+            newest,
+            x.q_rad,
+            x.dq_rad_s / self.joint_scale,
+        ]
+        return torch.cat([self.net(torch.cat(features, dim=-1)), coefficients[:, 0]], dim=-1)
+
+
+class ShuttleAhead(nn.Module):
+    """z and a time to go -> where the shuttle will be: position (m), velocity (m/s) and further features, (B, 6 + 42)."""
+
+    def __init__(self, c: LowConfig) -> None:
+        super().__init__()
+        self.net = GatedMLP(c.latent + 4, 112, 2, 48)
+
+    def forward(self, z: Tensor, to_go_s: Tensor) -> Tensor:
+        t = to_go_s
+        out = self.net(torch.cat([z[:, :-3], t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
+        position = z[:, -3:] + (t + 0.02) * 10.0 * out[:, :3]
+        return torch.cat([position, 10.0 * out[:, 3:6], out[:, 6:]], dim=-1)
+
+
+class MotorAction(nn.Module):
+    """Embeds a motor latent: the racket it names (codec's linear read-out plus a learned correction) and features."""
+
+    def __init__(self, codec: MotorCodec) -> None:
+        super().__init__()
+        self.codec = codec
+        self.net = GatedMLP(codec.config.latent + 26, 112, 2, 9 + 48)
+        self.register_buffer("correction", torch.tensor([0.03, 0.03, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 1.0]))
+
+    def forward(self, m: Tensor) -> Tensor:
+        """(B, 9 + 48): contact point (3), normal y, z and spare (3), velocity (3), features."""
+        event = self.codec.decode(m)
+        contact = m[:, -3:-1] * self.codec.xy_std + self.codec.xy_mean
+        arm = event.q_rad[:, 2:]
+        offset = contact - event.q_rad[:, :2]
+        body = torch.cat([torch.sin(arm), torch.cos(arm), offset, event.dq_rad_s / 5.0, event.q_rad[:, :2] / 3.0, arm[:, :2]], -1)
+        read = self.codec.read_racket(m)
+        plain = torch.cat([read[:, :3], read[:, 3:5], torch.zeros_like(read[:, :1]), read[:, 5:]], dim=-1)
+        out = self.net(torch.cat([m, body], dim=-1))
+        return torch.cat([plain + out[:, :9] * self.correction, out[:, 9:]], dim=-1)
+
+
+class EventPredictor(nn.Module):
+    """(z, u, time to go) -> outcome embedding; geometry enters as the shuttle relative to the racket at the event."""
+
+    def __init__(self, c: LowConfig) -> None:
+        super().__init__()
+        self.ahead = ShuttleAhead(c)
+        self.net = GatedMLP(3 + 3 + 3 + 3 + 6 + 42 + 48 + 1, c.width, c.depth, c.outcome)
+
+    def forward(self, z: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
+        shuttle = self.ahead(z, to_go_s)
+        relative = shuttle[:, :3] - u[:, :3]
+        geometry = [
+            relative / 0.1,
+            torch.tanh(relative / 0.5),
+            shuttle[:, 3:6] / 10.0,
+            u[:, :3] / 3.0,
+            u[:, 3:6],
+            u[:, 6:9] / 5.0,
+            shuttle[:, 6:],
+            u[:, 9:],
+            to_go_s,
+        ]
+        return self.net(torch.cat(geometry, dim=-1))
+
+
+class FutureEncoder(nn.Module):
+    """The observed future -> e (B, E), unit variance per number by a BatchNorm projector."""
+
+    def __init__(self, c: LowConfig) -> None:
+        super().__init__()
+        self.fit = WindowFit(torch.arange(c.future, dtype=torch.float32) * SLOT_S, degree=4)
+        self.register_buffer("scale", torch.tensor([3.0, 5.0, 3.0, 2.0, 2.0])[:, None])
+        inputs = 15 + 3 + 3 * c.future + c.future + 2 * c.joint_samples * c.joints + 12
+        self.net = GatedMLP(inputs, c.width, c.depth, c.outcome)
+        self.project = nn.BatchNorm1d(c.outcome, affine=False)
+
+    def forward(self, x: LowFuture) -> Tensor:
+        coefficients, residual = self.fit(x.window_m, x.mask)
+        arm = x.q_rad[:, 0, 2:]
+        relative = coefficients[:, 0, :] - torch.nn.functional.pad(x.q_rad[:, 0, :2], (0, 1))
+        features = [
+            (coefficients / self.scale).flatten(1),
+            relative,
+            (residual / 0.02).clamp(-4.0, 4.0).flatten(1),
+            x.mask,
+            x.q_rad.flatten(1),
+            x.dq_rad_s.flatten(1) / 5.0,
+            torch.sin(arm),
+            torch.cos(arm),
+        ]
+        return self.project(self.net(torch.cat(features, dim=-1)))
+
+
+HEADS = {"offset_m": 2, "landing_m": 2, "net_m": 1, "time_s": 1}
+HEAD_SCALE = {"offset_m": 0.1, "landing_m": 2.0, "net_m": 1.0, "time_s": 0.02}
+
+
+class LowLevel(nn.Module):
+    """All parts of the low level. Verbs: encode, predict, rollout, and `goal_of` (the bridge)."""
+
+    def __init__(self, config: LowConfig, codec: MotorCodec) -> None:
+        super().__init__()
+        c = self.config = config
+        self.encoder = ShuttleEncoder(c)
+        self.action = MotorAction(codec)
+        self.predictor = EventPredictor(c)
+        self.target = FutureEncoder(c)
+        self.bridge = GatedMLP(c.outcome, 96, 1, c.goal)
+        self.inverse = GatedMLP(c.latent + 3 + c.outcome, 128, 1, codec.config.latent)
+        self.heads = nn.ModuleDict({k: GatedMLP(c.outcome, 64, 1, n) for k, n in HEADS.items()})
+        self.tick = GatedMLP(c.latent + 2 * c.joints, 128, 1, c.latent)
+
+    @property
+    def codec(self) -> MotorCodec:
+        """The frozen motor codec."""
+        return self.action.codec
+
+    def encode(self, x: LowInput) -> Tensor:
+        """Observation -> z (B, D + 3)."""
+        return self.encoder(x)
+
+    def predict(self, z: Tensor, a: LowAction) -> Tensor:
+        """Outcome embedding (B, E) expected if the latent is carried out."""
+        return self.predictor(z, self.action(a.m), a.to_go_s)
+
+    def outcome(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> Tensor:
+        """`predict` with the action's parts given apart."""
+        return self.predict(z, LowAction(m, to_go_s))
+
+    def rollout(self, z: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
+        """Tick predictor, 20 ms a step: z (B, D + 3) and commanded joints (B, H, J) -> features of z, (B, H, D)."""
+        features, out = z[:, :-3], []
+        for h in range(q_rad.shape[1]):
+            step = torch.cat([features, q_rad[:, h], dq_rad_s[:, h] / 5.0], dim=-1)
+            features = features + self.tick(step)
+            out.append(features)
+        return torch.stack(out, dim=1)
+
+    def goal_of(self, outcome: Tensor) -> Tensor:
+        """Bridge: outcome embedding (B, E) -> the upper level's stroke embedding (B, G)."""
+        return self.bridge(outcome)
+
+    def read(self, outcome: Tensor) -> dict[str, Tensor]:
+        """Heads: signed offset at the crossing (m), landing point (m), height at the net (m), event time error (s)."""
+        return {k: head(outcome) * HEAD_SCALE[k] for k, head in self.heads.items()}
+
+    def describe(self) -> dict[str, int]:
+        """Configuration as plain values, for the checkpoint."""
+        return asdict(self.config)

@@ -1,0 +1,95 @@
+"""Two-phase motion: the fixed smooth basis below the learned motor decoder, shared with the oracle.
+
+Each joint accelerates with A1, then with A2, so that it meets a position and a velocity at an exact time. Ramps of
+acceleration join the phases, and the start matches position, velocity and acceleration (boundary-exact). Among
+two-piece accelerations this needs the least peak: 4 D / T^2 from rest to rest, where a quintic needs 5.77 D / T^2
+(Biagiotti & Melchiorri 2008, ch. 2-3), and reach is what limits a racket robot. The switch is named as a time before the
+event, so that re-planning on the way reproduces the same motion.
+
+Every function is plain arithmetic and works on numpy arrays and torch tensors alike, broadcasting over any shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+RAMP_S = 0.04  # length of an acceleration ramp
+SHORT_S = 0.02  # shortest time to go that is solved for; nearer than that the motion is left alone
+
+
+class TwoPhase(NamedTuple):
+    """A motion from (q0, v0, a0) at t = 0; accelerations A1 until `switch_s`, then A2, until `duration_s`."""
+
+    q0: Any
+    v0: Any
+    a0: Any
+    A1: Any
+    A2: Any
+    switch_s: Any
+    ramp_s: Any
+    duration_s: Any
+
+
+def _ramp1(t: Any, r: Any) -> Any:
+    """Integral of clip(t / r, 0, 1)."""
+    c = (t / r).clip(0.0, 1.0)
+    return 0.5 * r * c * c + (t - r).clip(0.0)
+
+
+def _ramp2(t: Any, r: Any) -> Any:
+    """Second integral of clip(t / r, 0, 1)."""
+    c = (t / r).clip(0.0, 1.0)
+    u = (t - r).clip(0.0)
+    return r * r * c * c * c / 6.0 + 0.5 * r * u + 0.5 * u * u
+
+
+def solve(q0: Any, v0: Any, a0: Any, q1: Any, v1: Any, duration_s: Any, before_s: Any) -> TwoPhase:
+    """The two-phase motion that reaches q1, v1 after `duration_s`, switching `before_s` before that.
+
+    When less than `before_s` is left (the switch has passed), it switches half-way: an undisturbed plan then keeps A2.
+    """
+    T = duration_s.clip(SHORT_S)
+    early = T - before_s
+    switch = early * (early > 0.25 * T) + 0.5 * T * (early <= 0.25 * T)
+    r = (0.25 * T).clip(None, RAMP_S)
+    rest = T - switch
+    # q(T) = q0 + v0 T + a0 (T^2/2 - R2(T)) + A1 (R2(T) - R2(rest)) + A2 R2(rest); v(T) is its derivative
+    p1, p2 = _ramp2(T, r), _ramp2(rest, r)
+    d1, d2 = _ramp1(T, r), _ramp1(rest, r)
+    dq = q1 - q0 - v0 * T - a0 * (0.5 * T * T - p1)
+    dv = v1 - v0 - a0 * (T - d1)
+    m11, m12, m21, m22 = p1 - p2, p2, d1 - d2, d2
+    det = m11 * m22 - m12 * m21
+    return TwoPhase(q0, v0, a0, (dq * m22 - dv * m12) / det, (dv * m11 - dq * m21) / det, switch, r, T)
+
+
+def evaluate(motion: TwoPhase, t: Any) -> tuple[Any, Any, Any]:
+    """Position, velocity and acceleration at time t from the start (t <= duration; A2 goes on beyond it)."""
+    q0, v0, a0, A1, A2, s, r, _ = motion
+    late = t - s
+    p1, p2, d1, d2 = _ramp2(t, r), _ramp2(late, r), _ramp1(t, r), _ramp1(late, r)
+    c1, c2 = (t / r).clip(0.0, 1.0), (late / r).clip(0.0, 1.0)
+    q = q0 + v0 * t + a0 * (0.5 * t * t - p1) + A1 * (p1 - p2) + A2 * p2
+    v = v0 + a0 * (t - d1) + A1 * (d1 - d2) + A2 * d2
+    a = a0 * (1.0 - c1) + A1 * (c1 - c2) + A2 * c2
+    return q, v, a
+
+
+def peak_speed(motion: TwoPhase) -> Any:
+    """Bound of |velocity| that is exact up to the ramps: the larger of the speeds at the start, switch and end."""
+    v_switch = evaluate(motion, motion.switch_s + 0.5 * motion.ramp_s)[1]
+    v_end = evaluate(motion, motion.duration_s)[1]
+    larger = 0.5 * (abs(v_switch) + abs(v_end) + abs(abs(v_switch) - abs(v_end)))
+    return larger
+
+
+def recovery_target(q: Any, v: Any, home: Any, a_max: Any, duration_s: float) -> Any:
+    """Where to recover to within `duration_s` at 70 % of a_max: home, or as far towards it as that allows (rest there).
+
+    Braking alone ends near q + v |v| / (2 a); from there a rest-to-rest two-phase motion covers a T^2 / 4.
+    """
+    a = 0.7 * a_max
+    brake = q + 0.5 * v * duration_s * ((abs(v) / (a * duration_s)).clip(0.0, 1.0))
+    reach = (0.25 * a * duration_s * duration_s - abs(v) * duration_s * 0.5).clip(0.05)
+    step = home - brake
+    return brake + step * (reach / abs(step).clip(1e-6)).clip(0.0, 1.0)

@@ -1,0 +1,1 @@
+"""Objectives and planners. torch only; models are reached through the protocols below."""

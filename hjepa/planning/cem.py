@@ -1,0 +1,45 @@
+"""Cross-entropy method over the same residuals (Rubinstein 1999): the sampling rival of the Gauss-Newton search.
+
+Legend: N candidates, X search variables.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from hjepa.planning.protocols import Plan, Residual
+
+
+class CrossEntropy:
+    """Diagonal Gaussian refitted to the elites; keeps the best candidate seen, starts included."""
+
+    def __init__(self, candidates: int = 128, elites: int = 12, spread: float = 0.3, seed: int = 0) -> None:
+        self.candidates, self.elites, self.spread = candidates, elites, spread
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
+        """Minimise from starts (C, X): the first round samples around each start."""
+        began = time.monotonic()
+        X = starts.shape[1]
+        mean = starts[torch.arange(self.candidates) % len(starts)]
+        std = torch.full((X,), self.spread)
+        best_x, best_e, evaluations = starts[0], torch.inf, 0
+        pool = starts
+        for k in range(iterations):
+            if deadline_s is not None and time.monotonic() - began > deadline_s and k > 0:
+                break
+            noise = torch.randn(self.candidates, X, generator=self.generator)
+            x = torch.cat([pool, mean + std * noise])
+            x = torch.minimum(torch.maximum(x, residual.low), residual.high)
+            energy = 0.5 * (residual(x) ** 2).sum(-1)
+            evaluations += len(x)
+            pool = x[torch.argsort(energy)[: self.elites]]
+            if float(energy.min()) < best_e:
+                best_e, best_x = float(energy.min()), pool[0]
+            mean = pool.mean(0).expand(self.candidates, X)
+            std = pool.std(0).clamp(min=0.01)
+        return Plan(best_x, float(best_e), pool[: len(starts)], evaluations)

@@ -1,0 +1,123 @@
+"""The low level's energy: one sum of squares over predicted consequences.
+
+    E(m, t) = 1/2 |L (U(P(z, m, t)) - g)|^2      goal, in the upper latent, weighted by what the goal determines
+            + guards                             contact offset, net, speed, acceleration, joint range, rails
+            + effort                             share of the joints' acceleration used
+
+Search variables x = [m (M), t / TIME_S (1)]. Everything compared is predicted from the observation; the way there is the
+own body's (motor.decode). Legend: N candidates, M motor latent, J joints, D latent, G goal space, X = M + 1, R residuals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from hjepa import motion
+
+TIME_S = 0.2  # one search unit of time to go
+
+
+class Predictive(Protocol):
+    """What the objective asks of a low level."""
+
+    codec: Any
+
+    def outcome(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> Tensor: ...
+
+    def goal_of(self, outcome: Tensor) -> Tensor: ...
+
+    def read(self, outcome: Tensor) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class LowWeights:
+    """Weights of the terms; guards in units of their own tolerance."""
+
+    goal: float = 1.0
+    offset: float = 1.0
+    net: float = 1.0
+    limits: float = 1.0
+    effort: float = 0.15
+    prior: float = 0.05
+
+
+class Limits(NamedTuple):
+    """A robot's limits as tensors (J,)."""
+
+    q_min: Tensor
+    q_max: Tensor
+    dq_max: Tensor
+    ddq_max: Tensor
+
+
+class Situation(NamedTuple):
+    """What a decision is made from: a batch of one, or of N rows in training."""
+
+    z: Tensor  # (1 or N, D + 3)
+    q: Tensor  # (1 or N, J) commanded joint state when the command will start
+    dq: Tensor
+    ddq: Tensor
+    latency_s: float  # from the observation to that start
+    goal: Tensor  # (1 or N, G)
+    root: Tensor  # (G, G): precision = root^T root
+
+
+class StrokeResidual:
+    """Residuals of candidate strokes in one situation."""
+
+    def __init__(self, level: Predictive, limits: Limits, weights: LowWeights, situation: Situation) -> None:
+        self.level, self.limits, self.weights, self.situation = level, limits, weights, situation
+        codec = level.codec
+        self.low = torch.cat([codec.low.clamp(max=-1.5) * 1.1, torch.tensor([0.06 / TIME_S])])
+        self.high = torch.cat([codec.high.clamp(min=1.5) * 1.1, torch.tensor([1.6 / TIME_S])])
+        rail_low = (limits.q_min[:2] - 1.3 - codec.xy_mean) / codec.xy_std
+        rail_high = (limits.q_max[:2] + 1.3 - codec.xy_mean) / codec.xy_std
+        self.low[-4:-2], self.high[-4:-2] = rail_low, rail_high
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, X) -> (N, R)."""
+        s, w = self.situation, self.weights
+        m, to_go = x[:, :-1], x[:, -1:] * TIME_S
+        z = s.z.expand(len(x), -1)
+        outcome = self.level.outcome(z, m, to_go)
+        gap = (self.level.goal_of(outcome) - s.goal) @ s.root.T
+        read = self.level.read(outcome)
+        parts = [
+            w.goal * gap,
+            w.offset * read["offset_m"] / 0.06,
+            w.net * (0.15 - read["net_m"]).clamp(min=0.0) / 0.08,
+            self._body(m, to_go - s.latency_s),
+            w.prior * m[:, :-3],
+        ]
+        return torch.cat(parts, dim=-1)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """(N, X) -> (N,)."""
+        return 0.5 * (self(x) ** 2).sum(-1)
+
+    def _body(self, m: Tensor, duration_s: Tensor) -> Tensor:
+        """Guards and effort of the way to the event, (N, R_body)."""
+        s, w, lim = self.situation, self.weights, self.limits
+        event = self.level.codec.decode(m)
+        way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)
+        use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
+        use_v = motion.peak_speed(way) / lim.dq_max
+        middle = motion.evaluate(way, way.switch_s)[0]
+        v_base = event.dq_rad_s[:, :2]
+        stop = event.q_rad[:, :2] + v_base * v_base.abs() / (1.4 * lim.ddq_max[:2])
+        ends = torch.cat([event.q_rad[:, 2:], stop], dim=-1)
+        low, high = torch.cat([lim.q_min[2:], lim.q_min[:2]]), torch.cat([lim.q_max[2:], lim.q_max[:2]])
+        return torch.cat(
+            [
+                w.limits * (use_a - 0.90).clamp(min=0.0) / 0.04,
+                w.limits * (use_v - 0.92).clamp(min=0.0) / 0.04,
+                w.limits * ((ends - high).clamp(min=0.0) + (low - ends).clamp(min=0.0)) / 0.05,
+                w.limits * ((middle - lim.q_max).clamp(min=0.0) + (lim.q_min - middle).clamp(min=0.0)) / 0.1,
+                w.effort * use_a,
+            ],
+            dim=-1,
+        )

@@ -1,0 +1,88 @@
+"""The borders between rooms: structural types only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+from hjepa.types import (
+    Array,
+    Goal,
+    JointTrajectory,
+    Launch,
+    MotorPlan,
+    Observation,
+    Outcome,
+    RobotSpec,
+    RobotState,
+)
+
+Reachability = Callable[[Array], Array]
+"""Candidate goals (C, D) in the upper latent to the low level's energy for each (C,): what the high level may ask."""
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """A robot, simulated or real. `spec` is readable before `connect`; `send` returns what will really be followed."""
+
+    spec: RobotSpec
+
+    def connect(self) -> None: ...
+
+    def observe(self) -> Observation: ...
+
+    def send(self, command: JointTrajectory) -> JointTrajectory: ...
+
+    def hold(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class World(Driver, Protocol):
+    """A simulated driver whose time stands still between ticks (one tick = one control period, 10 ms)."""
+
+    def reset(self, start: RobotState, launch: Launch, seed: int) -> Observation: ...
+
+    def tick(self) -> Observation: ...
+
+    def outcome(self) -> Outcome: ...
+
+    @property
+    def done(self) -> bool: ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Chooses a joint trajectory from an observation. `act` may return None: the last command stays in force."""
+
+    def reset(self, seed: int = 0) -> None: ...
+
+    def act(self, observation: Observation) -> JointTrajectory | None: ...
+
+
+@runtime_checkable
+class HighLevel(Protocol):
+    """Chooses the goal. `decide` is called at every re-planning instant; None: the last goal stays in force."""
+
+    def reset(self, seed: int = 0) -> None: ...
+
+    def decide(self, observation: Observation, reachability: Reachability) -> Goal | None: ...
+
+
+@runtime_checkable
+class LowLevel(Protocol):
+    """Chooses the motion. `plan` may return None: the last command stays in force."""
+
+    def reset(self, seed: int = 0) -> None: ...
+
+    def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None: ...
+
+    def reachability(self, observation: Observation, candidates: Array) -> Array: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A low level that tells what its latest `plan` chose (`plan_ms` is overwritten by the caller)."""
+
+    def explain(self) -> MotorPlan: ...

@@ -1,0 +1,1 @@
+"""What a task is: its world's physics in numpy, its data and its metrics."""

@@ -1,0 +1,1 @@
+"""Badminton: court, flight, strokes, feeds, and a physics oracle as the upper bound."""

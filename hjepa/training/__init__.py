@@ -1,0 +1,1 @@
+"""Collection of swings, data sets, one training loop for every level, probes."""

@@ -1,0 +1,265 @@
+"""Trains the low level on paired swings and flights: prediction, anti-collapse, bridge, inverse dynamics, heads.
+
+Legend: B batch, K window slots, F slots after the event, S joint samples after it, J joints, G goal space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from hjepa.models.losses import sigreg, vicreg
+from hjepa.models.low import HEAD_SCALE, LowAction, LowFuture, LowInput, LowLevel
+from hjepa.models.motor import MotorCodec
+from hjepa.training.body import RacketKinematics
+from hjepa.training.collect import BEFORE, Swings
+from hjepa.training.pairs import Flights, Pairs
+from hjepa.types import Array
+
+DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
+
+
+@dataclass(frozen=True)
+class LowTraining:
+    """Weights and length of the training. A weight of 0 switches a loss off (ablations)."""
+
+    steps: int = 6000
+    batch: int = 512
+    rate: float = 2e-3
+    noise_m: float = 0.010
+    dropout: float = 0.02
+    prediction: float = 1.0
+    collapse: float = 0.02
+    regulariser: str = "sigreg"  # or "vicreg", "none"
+    stop_gradient: bool = False  # stop the prediction's gradient at the target
+    bridge: float = 1.0
+    bridge_to_target: bool = True  # the bridge's gradient reaches the target encoder
+    inverse: float = 0.1
+    heads: float = 1.0
+    heads_shape: bool = True  # heads' gradients shape the level (False: they are read-outs only)
+    tick: float = 0.05
+    seed: int = 0
+
+
+class Batch(NamedTuple):
+    """One draw of training data."""
+
+    now: LowInput
+    action: LowAction
+    future: LowFuture
+    goal: Tensor  # (B, G) upper level's embedding of the stroke it turned out to be
+    seen: Tensor  # (B,) 1 where enough of the future is visible to embed
+    labels: dict[str, Tensor]
+    contact: Tensor  # (B, 3 + 3 + 3) own racket at the event: centre, normal, velocity
+    later: LowInput  # 80 ms on
+    joints_q: Tensor  # (B, 4, J) commanded on the way, every 20 ms
+    joints_dq: Tensor  # (B, 4, J)
+    shuttle_at: Tensor  # (B, 3) tracker measurement at the event time
+    shuttle_ok: Tensor  # (B,)
+
+
+class LowData:
+    """Arrays a batch is drawn from. Split by flight and swing is made by the caller."""
+
+    def __init__(
+        self, swings: Swings, flights: Flights, pairs: Pairs, goals: Array, codec: MotorCodec, kinematics: RacketKinematics
+    ) -> None:
+        self.swings, self.flights, self.pairs = swings, flights, pairs
+        self.goals = goals.astype(np.float32)
+        self.path = np.nan_to_num(flights.x_m)
+        self.airborne = np.isfinite(flights.x_m[..., 0])
+        self.codec = codec
+        k = codec.config.arm_code
+        latent = swings.latent[pairs.swing].copy()
+        latent[:, k : k + 2] += pairs.shift_m / codec.xy_std.numpy()
+        self.latent = latent.astype(np.float32)
+        at = BEFORE
+        q, dq = torch.tensor(swings.q_rad[:, at]), torch.tensor(swings.dq_rad_s[:, at])
+        with torch.no_grad():
+            self.racket = torch.cat(kinematics(q, dq), dim=-1).numpy()
+
+    def __len__(self) -> int:
+        return len(self.pairs.swing)
+
+    def draw(
+        self, rows: NDArray[np.int64], rng: np.random.Generator, noise_m: float, dropout: float, to_go_s: Array | None = None
+    ) -> Batch:
+        """A batch for pair rows (B,): a random moment before the event, or `to_go_s` (B,) before it."""
+        p, n = self.pairs, len(rows)
+        swing, flight, event = p.swing[rows], p.flight[rows], p.event_s[rows].astype(np.float64)
+        longest = np.minimum(self.swings.samples[swing] / 100.0, event - 0.04)
+        to_go = rng.uniform(0.03, np.maximum(longest, 0.06)) if to_go_s is None else np.minimum(to_go_s, longest)
+        tick = np.maximum(np.round((event - to_go) * 100).astype(np.int64), 4)
+        to_go = event - tick / 100.0
+        now = self._input(flight, swing, rows, tick, to_go, rng, noise_m, dropout)
+        later_tick = tick + 8
+        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, noise_m, dropout)
+        way = np.stack([self._joints(swing, rows, to_go - 0.02 * (h + 1)) for h in range(4)], axis=2)  # (2, B, 4, J)
+        after = np.stack([self._joints(swing, rows, np.full(n, -0.1 * s)) for s in range(5)], axis=2)
+        seen_at = event / 0.01
+        k = np.clip(seen_at.astype(np.int64), 0, self.path.shape[1] - 2)
+        f = (seen_at - k)[:, None]
+        shuttle = self.path[flight, k] * (1 - f) + self.path[flight, k + 1] * f + noise_m * rng.normal(size=(n, 3))
+        window = p.after_m[rows]
+        mask = np.isfinite(window[..., 0]) & (rng.random(window.shape[:2]) > dropout)
+        window = np.nan_to_num(window + noise_m * rng.normal(size=window.shape)) * mask[..., None]
+        labels = {
+            "offset_m": p.offset_m[rows],
+            "landing_m": p.landing_m[rows],
+            "net_m": p.net_m[rows][:, None],
+            "time_s": p.late_s[rows][:, None],
+        }
+        racket = self.racket[swing].copy()
+        racket[:, :2] += p.shift_m[rows]
+
+        def t(x: Array) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+
+        return Batch(
+            now,
+            LowAction(t(self.latent[rows]), t(to_go[:, None])),
+            LowFuture(t(window), t(mask), t(after[0]), t(after[1])),
+            t(self.goals[rows]),
+            t(mask.sum(1) >= 6),
+            {k: t(v) for k, v in labels.items()},
+            t(racket),
+            later,
+            t(way[0]),
+            t(way[1]),
+            t(shuttle),
+            t(self.airborne[flight, k + 1]),
+        )
+
+    def _joints(self, swing: NDArray[np.int32], rows: NDArray[np.int64], to_go: Array) -> Array:
+        """Measured q and dq, shifted, `to_go` (B,) before the event: (2, B, J)."""
+        x = np.clip(BEFORE - to_go * 100.0, 0, self.swings.q_rad.shape[1] - 1.001)
+        k = x.astype(np.int64)
+        f = (x - k)[:, None]
+        q = self.swings.q_rad[swing, k] * (1 - f) + self.swings.q_rad[swing, k + 1] * f
+        dq = self.swings.dq_rad_s[swing, k] * (1 - f) + self.swings.dq_rad_s[swing, k + 1] * f
+        q[:, :2] += self.pairs.shift_m[rows]
+        return np.stack([q, dq])
+
+    def _input(
+        self, flight: NDArray[np.int32], swing: NDArray[np.int32], rows: NDArray[np.int64], tick: NDArray[np.int64],
+        to_go: Array, rng: np.random.Generator, noise_m: float, dropout: float,
+    ) -> LowInput:  # fmt: skip
+        """Tracker window and joints at `tick` (10 ms) after the launch."""
+        slots = tick[:, None] - np.arange(63, -1, -1)
+        inside = (slots >= 0) & (np.arange(63, -1, -1) >= DELAY_SLOTS)
+        index = np.clip(slots, 0, self.path.shape[1] - 1)
+        mask = inside & self.airborne[flight[:, None], index] & (rng.random(slots.shape) > dropout)
+        window = self.path[flight[:, None], index] + noise_m * rng.normal(size=(*slots.shape, 3)).astype(np.float32)
+        q, dq = self._joints(swing, rows, to_go)
+        arrays = (window * mask[..., None], mask, q, dq)
+        return LowInput(*(torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in arrays))
+
+
+def loss(level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """Total loss and its parts."""
+    z = level.encode(_forget_body(b.now, generator))
+    u = level.action(b.action.m)
+    predicted = level.predictor(z, u, b.action.to_go_s)
+    target = level.target(b.future)
+    aim = target.detach() if c.stop_gradient else target
+    parts = {"prediction": c.prediction * F.mse_loss(predicted, aim)}
+    if c.regulariser == "sigreg" and c.collapse:
+        parts["collapse"] = c.collapse * (sigreg(target, generator) + sigreg(predicted, generator))
+    elif c.regulariser == "vicreg" and c.collapse:
+        parts["collapse"] = c.collapse * (vicreg(target) + vicreg(predicted))
+    if c.bridge:
+        seen = b.seen[:, None]
+        source = target if c.bridge_to_target else target.detach()
+        parts["bridge"] = c.bridge * (
+            _robust(level.goal_of(predicted), b.goal, seen) + _robust(level.goal_of(source), b.goal, seen)
+        )
+    if c.inverse:
+        parts["inverse"] = c.inverse * F.mse_loss(level.inverse(torch.cat([z, target], dim=-1)), b.action.m)
+    if c.heads:
+        parts |= _heads(level, b, c, z, u, predicted, target)
+    if c.tick:
+        n = len(z) // 4  # a quarter of the batch is enough for a side loss
+        ahead = level.rollout(z[:n], b.joints_q[:n], b.joints_dq[:n])[:, -1]
+        with torch.no_grad():
+            later = level.encode(LowInput(*(part[:n] for part in b.later)))[:, :-3]
+        parts["tick"] = c.tick * F.smooth_l1_loss(ahead, later)
+    total = torch.stack(list(parts.values())).sum()
+    return total, {k: float(v.detach()) for k, v in parts.items()}
+
+
+def _robust(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Smooth L1 with a knee at 0.05, so that centimetres keep counting once the bulk fits."""
+    return (F.smooth_l1_loss(x, y, beta=0.05, reduction="none") * weight).mean() * 4.0
+
+
+def _heads(
+    level: LowLevel, b: Batch, c: LowTraining, z: Tensor, u: Tensor, predicted: Tensor, target: Tensor
+) -> dict[str, Tensor]:
+    """Supervised read-outs: of the outcome on both sides, of the shuttle ahead, of the own racket."""
+    if not c.heads_shape:
+        z, u, predicted, target = z.detach(), u.detach(), predicted.detach(), target.detach()
+    out: dict[str, Tensor] = {}
+    for name, label in b.labels.items():
+        ok = torch.isfinite(label).all(dim=-1, keepdim=True)
+        y = torch.nan_to_num(label) / HEAD_SCALE[name]
+        for side, e in (("", predicted), ("_target", target)):
+            out[f"{name}{side}"] = 0.5 * c.heads * _robust(level.heads[name](e), y, ok)
+    if c.heads_shape:
+        shuttle = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
+        out["shuttle"] = c.heads * F.smooth_l1_loss(shuttle / 0.1, b.shuttle_at / 0.1, reduction="none").mean(1).mul(b.shuttle_ok).mean()
+        contact = torch.cat([u[:, :3] / 0.1, u[:, 3:5] / 0.1, u[:, 6:9] / 1.0], dim=-1)
+        real = torch.cat([b.contact[:, :3] / 0.1, b.contact[:, 4:6] / 0.1, b.contact[:, 6:9] / 1.0], dim=-1)
+        out["racket"] = c.heads * F.smooth_l1_loss(contact, real, beta=0.1)
+    return out
+
+
+def _forget_body(x: LowInput, generator: torch.Generator) -> LowInput:
+    """Half the time another row's joints: the way to an event must not be guessed from where the arm happens to be."""
+    keep = (torch.rand(len(x.q_rad), 1, generator=generator) < 0.5).float()
+    other = torch.randperm(len(x.q_rad), generator=generator)
+    return x._replace(
+        q_rad=keep * x.q_rad + (1 - keep) * x.q_rad[other], dq_rad_s=keep * x.dq_rad_s + (1 - keep) * x.dq_rad_s[other]
+    )
+
+
+@torch.no_grad()
+def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0) -> dict[str, float]:
+    """Held-out medians: offset, landing, net height, own racket, shuttle ahead, bridge, by time to go."""
+    level.eval()
+    rng = np.random.default_rng(seed)
+    out: dict[str, float] = {}
+    for to_go in (0.8, 0.4, 0.2, 0.1):
+        b = data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), to_go))
+        z = level.encode(b.now)
+        u = level.action(b.action.m)
+        e = level.predictor(z, u, b.action.to_go_s)
+        target = level.target(b.future)
+        near = (b.labels["offset_m"].norm(dim=-1) < 0.25) & torch.isfinite(b.labels["landing_m"]).all(-1)
+        hit = near & (b.labels["offset_m"].norm(dim=-1) < 0.1)
+        read, seen = level.read(e), level.read(target)
+        tag = f"@{to_go}"
+        out["offset_m" + tag] = float((read["offset_m"] - b.labels["offset_m"])[near].norm(dim=-1).median())
+        out["landing_m" + tag] = float((read["landing_m"] - b.labels["landing_m"])[hit].norm(dim=-1).median())
+        out["goal" + tag] = float((level.goal_of(e) - b.goal)[hit].norm(dim=-1).median())
+        ahead = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
+        ok = b.shuttle_ok > 0
+        out["shuttle_m" + tag] = float((ahead - b.shuttle_at)[ok].norm(dim=-1).median())
+        if to_go == 0.4:
+            out["target_offset_m"] = float((seen["offset_m"] - b.labels["offset_m"])[near].norm(dim=-1).median())
+            out["target_landing_m"] = float((seen["landing_m"] - b.labels["landing_m"])[hit].norm(dim=-1).median())
+            net = torch.isfinite(b.labels["net_m"][:, 0])
+            out["target_net_m"] = float((seen["net_m"] - b.labels["net_m"])[net].abs().median())
+            out["target_time_s"] = float((seen["time_s"] - b.labels["time_s"]).abs().median())
+            out["target_goal"] = float((level.goal_of(target) - b.goal)[hit].norm(dim=-1).median())
+            out["racket_m"] = float((u[:, :3] - b.contact[:, :3]).norm(dim=-1).median())
+            out["racket_normal_deg"] = float(torch.rad2deg((u[:, 3:5] - b.contact[:, 4:6]).norm(dim=-1).median()))
+            out["racket_speed_m_s"] = float((u[:, 6:9] - b.contact[:, 6:9]).norm(dim=-1).median())
+            out["rank"] = float(torch.linalg.matrix_rank((target - target.mean(0)), rtol=1e-2))
+    level.train()
+    return out

@@ -1,0 +1,136 @@
+"""Values that cross borders: frozen, numpy only, units in field names.
+
+Legend: J joints (base axes first, then arm), K tracker slots, H trajectory samples.
+World frame: origin on the floor under the middle of the net, x towards the opponent, y left, z up; the robot plays
+x < 0. A joint quantity is in rad, rad/s, rad/s^2, Nm for a revolute and m, m/s, m/s^2, N for a prismatic joint; the
+names say rad because six of courtbot's eight are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+NS = 1_000_000_000  # nanoseconds in a second
+
+
+@dataclass(frozen=True, eq=False)
+class RobotSpec:
+    """What a robot is. Limits are stated here once; the guard enforces them, planners and the oracle read them.
+
+    The chain is serial: frame_j = frame_(j-1) @ T_parent_joint[j] @ motion(axis[j], q[j]); the first parent is world.
+    """
+
+    name: str
+    joint_names: tuple[str, ...]
+    prismatic: NDArray[np.bool_]  # (J,)
+    q_min_rad: Array  # (J,)
+    q_max_rad: Array  # (J,)
+    dq_max_rad_s: Array  # (J,)
+    ddq_max_rad_s2: Array  # (J,)
+    tau_max_nm: Array  # (J,)
+    T_parent_joint: Array  # (J, 4, 4) at q = 0
+    axis: Array  # (J, 3) unit, in the joint frame
+    T_joint_racket: Array  # (4, 4) last joint frame -> racket: origin = centre of the hitting ellipse, x = shaft
+    #                        towards the tip, z = face normal
+    racket_semi_axes_m: Array  # (2,) of the hitting ellipse, along racket x and y
+    q_home_rad: Array  # (J,)
+    control_rate_hz: float  # rate at which set-points reach the joints
+
+    @property
+    def joints(self) -> int:
+        """Number of joints J."""
+        return len(self.joint_names)
+
+
+class Observation(NamedTuple):
+    """What an agent may see: raw stamped tracker positions with a mask, and joint readings. No estimate, no truth.
+
+    The tracker window is a grid of K slots 10 ms apart, oldest first, ending at `stamp_ns`. A slot whose measurement
+    has not arrived (delay), was dropped, or lies before the shuttle's launch is masked and holds zeros.
+    """
+
+    stamp_ns: int
+    q_rad: Array  # (J,)
+    dq_rad_s: Array  # (J,)
+    tracker_xyz_m: Array  # (K, 3) world frame
+    tracker_mask: NDArray[np.bool_]  # (K,) True where measured
+    tracker_stamp_ns: NDArray[np.int64]  # (K,)
+
+
+class JointTrajectory(NamedTuple):
+    """A command: joint positions and velocities on a grid, first sample at `start_ns`, with an expiry.
+
+    A driver follows the trajectory it holds until a later one's `start_ns` comes; past `start_ns + valid_ns`, or past
+    the last sample, it brakes within limits and holds.
+    """
+
+    start_ns: int
+    dt_s: float
+    q_rad: Array  # (H, J)
+    dq_rad_s: Array  # (H, J)
+    valid_ns: int
+
+
+class Goal(NamedTuple):
+    """What the high level asks of the low one: a sub-goal in the upper latent. D upper latent, C candidates.
+
+    In force from `start_ns` (the decision's own time is charged to the clock) until a later goal's `start_ns`.
+    """
+
+    id: int  # grows with each decision of an episode; a plan names the goal it serves
+    stamp_ns: int  # observation it was decided on
+    start_ns: int  # in force from
+    embedding: Array  # (D,) predicted embedding of the state to bring about
+    precision: Array  # (D,) or (D, D) how much each direction of the embedding counts
+    target_xy_m: Array  # (2,) readable form of the goal, world: for display and metrics only
+    type: str  # shot type, readable
+    candidates: Array  # (C, D) embeddings that were considered; C may be 0
+    energies: Array  # (C,) their energies
+
+
+class MotorPlan(NamedTuple):
+    """What the low level chose. M numbers in a motor latent."""
+
+    goal_id: int
+    m: Array  # (M,) motor latent; empty when the level does not say
+    energy: float  # nan when the level does not say
+    candidates: int  # motor latents scored
+    plan_ms: float  # wall time spent; measured by whoever called `plan`
+
+
+class RobotState(NamedTuple):
+    """Joint state at an instant: where a stroke starts."""
+
+    q_rad: Array  # (J,)
+    dq_rad_s: Array  # (J,)
+
+
+class Launch(NamedTuple):
+    """A shuttle leaving the opponent's racket (a feed) at simulated time 0."""
+
+    x_m: Array  # (3,) world
+    v_m_s: Array  # (3,)
+    type: str = "unknown"
+
+
+class Outcome(NamedTuple):
+    """What the simulator saw of one stroke. Privileged: for metrics and training labels, never for an executed agent."""
+
+    hit: bool
+    contact_s: float  # time of the racket contact, or of the plane crossing nearest the racket on a miss; nan if none
+    offset_m: Array  # (2,) in-plane offset from the racket centre at that time (racket x, y); nan if none
+    contact_m: Array  # (3,) where
+    u_in_m_s: Array  # (3,) shuttle velocity just before
+    u_out_m_s: Array  # (3,) just after; nan on a miss
+    racket_speed_m_s: float  # |velocity of the struck point|; nan on a miss
+    landing_m: Array  # (2,) where the shuttle meets the floor after its last event
+    landing_s: float
+    net_height_m: float  # height above the floor at x = 0 on the way back; nan if it never gets there
+    returned: bool  # hit once, crossed the net, landed in the opponent's singles court, no fault
+    fault: str  # '', 'miss', 'net', 'out', 'own side', 'touched net'
+    effort_j: float  # sum |torque * joint speed| dt over all joints, launch to the end of the episode

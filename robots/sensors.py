@@ -1,0 +1,63 @@
+"""Simulated sensors: a shuttle tracker (noisy, late, with dropouts) and joint encoders (nearly exact).
+
+One slot every 10 ms. All noise of an episode is drawn at its start from the generator given, so a seed fixes it
+whatever happens. Legend: K slots of the window, J joints.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hjepa.types import NS, Array, Observation
+
+WINDOW = 64  # K
+SLOT_NS = NS // 100
+
+
+class SensorConfig(NamedTuple):
+    """Tracker and encoder imperfections."""
+
+    tracker_noise_m: float
+    tracker_delay_s: float  # from measurement to arrival
+    dropout: float  # share of slots lost
+    joint_noise_rad: float
+    joint_noise_rad_s: float
+
+
+class Sensors:
+    """Measures once a slot and hands out observations."""
+
+    def __init__(self, config: SensorConfig, joints: int, slots: int, rng: np.random.Generator) -> None:
+        """For an episode of at most `slots` + 1 instants."""
+        n = slots + 1
+        self._noise = config.tracker_noise_m * rng.standard_normal((n, 3))
+        self._seen = rng.random(n) >= config.dropout
+        self._q_noise = config.joint_noise_rad * rng.standard_normal((n, joints))
+        self._dq_noise = config.joint_noise_rad_s * rng.standard_normal((n, joints))
+        self._late = min(WINDOW, -(-round(config.tracker_delay_s * NS) // SLOT_NS))  # newest slots still on their way
+        self._xyz = np.zeros((n + WINDOW - 1, 3))
+        self._mask: NDArray[np.bool_] = np.zeros(n + WINDOW - 1, dtype=bool)
+        self._ages_ns = SLOT_NS * np.arange(1 - WINDOW, 1, dtype=np.int64)
+
+    def observe(self, slot: int, x_m: tuple[float, float, float], q_rad: Array, dq_rad_s: Array) -> Observation:
+        """Measure the shuttle at x (3,) and the joints (J,) in this slot; what has arrived by now."""
+        row = slot + WINDOW - 1
+        if self._seen[slot]:
+            self._xyz[row] = x_m
+            self._xyz[row] += self._noise[slot]
+            self._mask[row] = True
+        xyz, mask = self._xyz[slot : row + 1].copy(), self._mask[slot : row + 1].copy()
+        if self._late:
+            xyz[-self._late :] = 0.0
+            mask[-self._late :] = False
+        stamp = slot * SLOT_NS
+        q, dq = q_rad + self._q_noise[slot], dq_rad_s + self._dq_noise[slot]
+        return Observation(stamp, q, dq, xyz, mask, stamp + self._ages_ns)
+
+    def measured(self, slots: int) -> tuple[Array, NDArray[np.bool_]]:
+        """All measurements of the first `slots` slots, arrived or not: (slots, 3) and mask (slots,)."""
+        rows = slice(WINDOW - 1, WINDOW - 1 + slots)
+        return self._xyz[rows].copy(), self._mask[rows].copy()

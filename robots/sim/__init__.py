@@ -1,0 +1,1 @@
+"""Simulated robots: URDF generator and PyBullet court."""

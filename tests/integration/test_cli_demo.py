@@ -1,0 +1,115 @@
+"""pytest tests/integration/test_cli_demo.py: what demo and eval show and write, with a played-back system."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hjepa
+import hjepa.evaluation
+from hjepa.cli.app import main
+from hjepa.config import Config
+from hjepa.errors import DataError
+from hjepa.evaluation.results import Played, Recording, StrokeResult
+from robots.spec import load_spec
+
+SPEC = load_spec("courtbot")
+
+
+class PlayedBack:
+    """A loaded system whose strokes were played before."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.spec = config, SPEC
+
+    def world(self, gui: bool = False) -> Any:
+        return SimpleNamespace(close=lambda: None)
+
+    def agent(self, name: str) -> str:
+        return name
+
+
+def strokes(world: Any, agent: str, config: Config, *, record: bool) -> Iterator[Played]:
+    times = np.arange(100) / 100
+    shuttle = np.stack([5 - 8 * times, 0 * times, 2 - times], axis=-1)
+    recording = Recording(times, np.repeat(SPEC.q_home_rad[None], 100, axis=0), shuttle)
+    for index in range(config.task.strokes):
+        result = StrokeResult(
+            id=f"s{index}", match="m", feed_type="clear", commanded_type="drop", realised_type="drop", hit=index > 0,
+            returned=index > 0, target_xy_m=(2.0, 0.0), landing_xy_m=(2.0, 0.3), contact_s=0.6, landing_s=0.9,
+            plan_ms_low=(4.0,), plan_ms_high=(30.0,),
+        )  # fmt: skip
+        yield Played(result, recording if record else None)
+    if config.task.seed == 13:
+        raise DataError("feed row 14: this stroke cannot be flown")
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder and a played-back hjepa.api."""
+    api, episodes = ModuleType("hjepa.api"), ModuleType("hjepa.evaluation.episodes")
+    api.load = PlayedBack  # type: ignore[attr-defined]
+    episodes.run = strokes  # type: ignore[attr-defined]
+    episodes.reference = lambda config: SimpleNamespace(classifier_accuracy=0.8, humans_entropy=4.0)  # type: ignore[attr-defined]
+    for name, module in (("hjepa.api", api), ("hjepa.evaluation.episodes", episodes)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(hjepa, "api", api, raising=False)
+    monkeypatch.setattr(hjepa.evaluation, "episodes", episodes, raising=False)
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_demo_shows_every_stroke_and_writes_four_files(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("demo", "--strokes", "3", "--out", "runs/a") == 0
+    said = capsys.readouterr().out
+    assert said.count("clear") == said.count("drop") == 3
+    assert "66.7 %" in said
+    assert sorted(p.name for p in (system / "runs" / "a").iterdir()) == [
+        "demo.mp4", "landings.png", "strokes.csv", "summary.json",
+    ]  # fmt: skip
+    assert json.loads((system / "runs/a/summary.json").read_text())["episodes"] == 3
+    assert len(list(csv.DictReader((system / "runs/a/strokes.csv").open()))) == 3
+    assert [p.name for p in (system / "runs").iterdir()] == ["a"]  # nothing hidden left beside it
+
+
+def test_demo_writes_into_an_existing_folder_and_can_leave_out_the_film(system: Path) -> None:
+    (system / "mine").mkdir()
+    (system / "mine" / "note.txt").write_text("kept")
+    assert run("demo", "--strokes", "1", "--out", "mine", "--no-video") == 0
+    assert sorted(p.name for p in (system / "mine").iterdir()) == [
+        "landings.png", "note.txt", "strokes.csv", "summary.json",
+    ]  # fmt: skip
+
+
+def test_a_failure_on_the_way_writes_nothing(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("demo", "--strokes", "2", "--seed", "13") == 2
+    assert capsys.readouterr().err == "hjepa: feed row 14: this stroke cannot be flown\n"
+    assert run("eval", "badminton", "--seed", "13", "--json", "out.json") == 2
+    assert list(system.iterdir()) == []
+
+
+def test_eval_prints_figures_and_writes_the_json(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("eval", "badminton", "--episodes", "4", "--agent", "oracle", "--seed", "2", "--json", "made/out.json")
+    assert run(*words, "--set", "low.candidates=5", "high.candidates=6") == 0
+    said = capsys.readouterr().out
+    assert "75.0 %" in said
+    assert "the classifier itself: 80 %" in said
+    got = json.loads((system / "made" / "out.json").read_text())
+    assert got["hit_rate"]["value"] == 0.75
+    assert got["landing_error_m"] == {"median": 0.3, "p90": 0.3}
+    assert got["clock"] == "lockstep"
+    assert got["placement_entropy"]["humans"] == 4.0

@@ -1,0 +1,195 @@
+"""pytest tests/unit/test_config.py"""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from hjepa import config as c
+from hjepa.errors import ConfigError
+from hjepa.tasks.badminton.feeds import RandomFeedConfig
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        c.load(path, overrides)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("name", c.names())
+def test_shipped_configurations_load(name: str) -> None:
+    assert isinstance(c.load(name), c.Config)
+
+
+def test_badminton_is_shipped_and_is_the_default_configuration() -> None:
+    assert "badminton" in c.names()
+    assert c.load("badminton") == c.Config()
+
+
+def test_unknown_key_names_file_line_and_nearest(tmp_path: Path) -> None:
+    path = write(tmp_path, "low:\n  iterations: 2\n  replan_perid_ms: 40\n")
+    (line,) = problems(path)
+    assert line.startswith(f"{path}:3: low.replan_perid_ms: unknown key; did you mean 'replan_period_ms'?")
+    assert "candidates" in line  # what is allowed
+
+
+def test_unknown_section_is_refused(tmp_path: Path) -> None:
+    (line,) = problems(write(tmp_path, "\nlwo:\n  candidates: 1\n"))
+    assert ":2: lwo: unknown key; did you mean 'low'?" in line
+
+
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "low:\n  candidates: -1\n  planner: cme\nworld:\n  dropout: lots\ntask: {sede: 1}\n")
+    found = problems(path, "high.candidates=none")
+    assert [line.split(": ")[0] for line in found] == [
+        *(f"{path}:{number}" for number in (2, 3, 5, 6)),
+        "--set high.candidates=none",
+    ]
+    text = "\n".join(found)
+    assert "must be greater than or equal to 1, got -1" in text
+    assert "'cem', 'mppi' or 'gradient'" in text
+    assert 'valid number, got "lots"' in text
+
+
+def test_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "low:\n  candidates: 1\n  candidates: 2\n")
+    assert problems(path) == [f"{path}:3: low.candidates: key given twice (first at {path}:2)"]
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    (line,) = problems(write(tmp_path, "low:\n  candidates: [1\nhigh: 2\n"))
+    assert ":3: not YAML" in line
+
+
+def test_a_list_instead_of_sections_is_refused(tmp_path: Path) -> None:
+    (line,) = problems(write(tmp_path, "- low\n"))
+    assert "expected sections, such as robot" in line
+
+
+def test_an_empty_file_and_an_empty_section_mean_defaults(tmp_path: Path) -> None:
+    assert c.load(write(tmp_path, "# nothing\nlow:\n")) == c.Config()
+
+
+def test_override_wins_over_the_file_and_reaches_nested_keys(tmp_path: Path) -> None:
+    path = write(tmp_path, "low:\n  candidates: 7\n")
+    config = c.load(path, ["low.candidates=9", "low.weights.goal=1e-3", "task.random.launch_depth_m=[1, 2]"])
+    assert config.low.candidates == 9
+    assert config.low.weights.goal == 0.001
+    assert config.task.random.launch_depth_m == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("text", ["low.candidates", "=3", "low..x=1"])
+def test_malformed_override_says_the_form(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
+        c.load("badminton", [text])
+
+
+def test_unknown_override_names_the_nearest_key() -> None:
+    with pytest.raises(ConfigError, match=r"--set low\.candidate=3: low\.candidate: unknown key; .* 'candidates'"):
+        c.load("badminton", ["low.candidate=3"])
+    with pytest.raises(ConfigError, match=r"--set lwo\.candidates=3: lwo: unknown key; did you mean 'low'"):
+        c.load("badminton", ["lwo.candidates=3"])
+
+
+def test_a_number_as_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="valid integer"):
+        c.load("badminton", ["low.candidates='9'"])
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="no configuration 'badmington': did you mean 'badminton'"):
+        c.load("badmington")
+    with pytest.raises(ConfigError, match="give an existing .yaml file"):
+        c.load("nowhere/x.yaml")
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        c.load("badminton").low.candidates = 3  # type: ignore[misc]
+
+
+def test_dump_and_explain_load_back_to_an_equal_configuration(tmp_path: Path) -> None:
+    config = c.load("badminton", ["world.tracker_delay_s=0.06", "task.random.flight_s=[1, 1.5]"])
+    assert c.load(write(tmp_path, c.dump(config))) == config
+    assert c.load(write(tmp_path, c.explain(config))) == config
+
+
+def test_defaults_are_those_of_the_classes_they_configure() -> None:
+    """Robots and tasks may not import the configuration, so defaults stand there too; they must not drift apart."""
+    court = pytest.importorskip("robots.sim.court")
+    ours = c.WorldSection().model_dump()
+    theirs = dataclasses.asdict(court.WorldConfig())
+    assert ours == {name: theirs[name] for name in ours}
+    theirs = dataclasses.asdict(RandomFeedConfig())
+    assert c.RandomFeed().model_dump() == {name: theirs[name] for name in theirs if name != "seed"}
+
+
+def test_every_key_has_a_meaning() -> None:
+    def walk(section: type[c.Section]) -> list[str]:
+        missing = []
+        for name, field in section.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, c.Section):
+                missing += walk(inner)
+            elif not field.description:
+                missing.append(f"{section.__name__}.{name}")
+        return missing
+
+    assert walk(c.Config) == []
+
+
+def test_resources_resolve_in_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed hjepa has no pyproject.toml beside it and holds configs/ under _share (setup.py puts it there)."""
+    site = tmp_path / "site-packages"
+    (site / "hjepa" / "_share").mkdir(parents=True)
+    shutil.copytree(c.resource("configs"), site / "hjepa" / "_share" / "configs")
+    monkeypatch.setattr(c, "__file__", str(site / "hjepa" / "config.py"))
+    monkeypatch.chdir(tmp_path)
+    assert c.resource("configs").is_relative_to(site)
+    assert c.load("badminton") == c.Config()
+
+
+def test_the_wheel_holds_all_it_needs_and_works_from_an_empty_folder(tmp_path: Path) -> None:
+    root = Path(c.__file__).parent.parent
+    copy = tmp_path / "src"
+    copy.mkdir()
+    for name in ("hjepa", "robots", "configs", "launch"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(root / name, copy / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "-w", str(tmp_path / "dist"), str(copy)]
+    subprocess.run(command, check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    assert sorted(p.name for p in site.iterdir() if p.suffix != ".dist-info") == ["hjepa", "robots"]
+    kinds = [("configs", "hjepa/_share/configs"), ("robots/descriptions",) * 2, ("hjepa/weights",) * 2]
+    kinds += [("hjepa/tasks/badminton/data",) * 2, ("launch", "hjepa/_share/launch")]
+    for source, shipped in kinds:
+        for path in (root / source).rglob("*.*"):
+            assert (site / shipped / path.relative_to(root / source)).is_file(), f"{path} is not in the wheel"
+    code = (
+        "import hjepa.config, robots.spec; assert hjepa.config.__file__.startswith(sys.argv[1]); "
+        "print(robots.spec.load_spec(hjepa.config.load('badminton').robot.name).name)"
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}", str(site)],
+        cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout.strip() == "courtbot"
