@@ -73,6 +73,14 @@ def _recovery(state: JointState | tuple[Array, Array, Array], home_rad: Array, d
     return motion.solve(q, dq, ddq, goal, np.zeros_like(q), np.array([RECOVERY_S]), np.array([0.5 * RECOVERY_S]))
 
 
+def resume(command: JointTrajectory, start_ns: int) -> JointTrajectory | None:
+    """What is left of a command from start_ns on, with a new expiry; None once it has run out."""
+    k = round((start_ns - command.start_ns) / (command.dt_s * NS))
+    if k < 0 or k >= len(command.q_rad) - 1:
+        return None
+    return command._replace(start_ns=start_ns, q_rad=command.q_rad[k:], dq_rad_s=command.dq_rad_s[k:])
+
+
 def state_at(command: JointTrajectory, stamp_ns: int) -> JointState:
     """The commanded state at an instant: samples interpolated, acceleration by difference; held past the end."""
     x = (stamp_ns - command.start_ns) / (command.dt_s * NS)

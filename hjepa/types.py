@@ -103,6 +103,19 @@ class MotorPlan(NamedTuple):
     plan_ms: float  # wall time spent; measured by whoever called `plan`
 
 
+class Decision(NamedTuple):
+    """What an agent decided last, for the record: frozen, read by evaluation and viewers, never by the agent."""
+
+    target_xy_m: Array | None  # (2,) where the shot is meant to land, world; None where the agent names no place
+    type: str  # commanded shot type; 'unknown' where the agent names none
+    predicted_xy_m: Array | None  # (2,) where it expects the shot to land
+    energy: float  # of the chosen motion; nan where the agent has none
+    plan_ms: float  # wall time of the low-level plan; nan if there was none this time
+    candidates: int  # motions scored
+    high_ms: float = float("nan")  # wall time of the high-level decision; nan if there was none this time
+    mflop: float = 0.0  # million floating point operations of the low-level plan; 0 where not counted
+
+
 class RobotState(NamedTuple):
     """Joint state at an instant: where a stroke starts."""
 

@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The host's monotonic clock, shared by all processes of one machine."""
+    """The host's monotonic clock, the same for all processes of one machine."""
 
     def now_ns(self) -> int:
         return time.monotonic_ns()

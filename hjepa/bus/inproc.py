@@ -36,11 +36,11 @@ class InprocGraph(Graph):
         """config: fields of BusConfig, without `base`."""
         base = f"inproc://hjepa-{secrets.token_hex(4)}"
         super().__init__(BusConfig(base=base, **config), zmq.Context(), session)
-        shared: dict[str, Any] = {"context": self.context, "stopwatch_ns": stopwatch_ns}
+        common: dict[str, Any] = {"context": self.context, "stopwatch_ns": stopwatch_ns}
         self._make: dict[str, Callable[[], Node]] = {
-            "driver": lambda: DriverNode(world, self.config, connect=connect, **shared),
-            "high": lambda: HighNode(high, self.config, **shared),
-            "low": lambda: LowNode(low, self.config, **shared),
+            "driver": lambda: DriverNode(world, self.config, connect=connect, **common),
+            "high": lambda: HighNode(high, self.config, **common),
+            "low": lambda: LowNode(low, self.config, **common),
         }
         self._threads: list[threading.Thread] = []
         self._errors: list[tuple[str, BaseException]] = []

@@ -96,7 +96,7 @@ class Publisher(Link):
         """A new session: the sequence starts at 0 again."""
         self.session, self.sequence, self.sent = session, 0, 0
 
-    def send(self, kind: str, value: Any, *, stamp_ns: int, valid_for_ns: int = 0, answers: int = -1) -> bytes:
+    def send(self, kind: str, value: Any, *, stamp_ns: int, valid_for_ns: int = 0, answers: int = -1) -> bytearray:
         """Publish one message; returns its frame. Never blocks."""
         frame = pack(
             kind,

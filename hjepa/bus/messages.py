@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import operator
-import types as python_types
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ def pack(
     stamp_ns: int,
     valid_for_ns: int = 0,
     answers: int = -1,
-) -> bytes:
+) -> bytearray:
     """A value to a frame; WireError if it is not what the kind carries."""
     schema = _schema(kind)
     if type(value) is not schema.cls:
@@ -54,7 +53,7 @@ def pack(
     return frame
 
 
-def unpack(frame: bytes | memoryview) -> Message:
+def unpack(frame: bytes | bytearray | memoryview) -> Message:
     """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries."""
     decoded = wire.decode(frame)
     kind = decoded.header.kind
@@ -80,7 +79,7 @@ class Gate:
         """Only messages of this session from now on."""
         self.session = session
 
-    def read(self, frame: bytes, now_ns: int | None = None) -> Message | None:
+    def read(self, frame: bytes | bytearray, now_ns: int | None = None) -> Message | None:
         """The frame's message, or None if it was dropped. now_ns: on the sender's clock; None: never expired."""
         try:
             message = unpack(frame)
@@ -112,47 +111,56 @@ def _schema(kind: str) -> Schema:
     return KINDS[kind]
 
 
+class _Field(NamedTuple):
+    """A field of a value: one array, one scalar, a NamedTuple of its own, or a dict of arrays or scalars."""
+
+    name: str
+    form: Literal["array", "scalar", "tuple", "arrays", "scalars"]
+    what: Any  # np.ndarray, a scalar type or a NamedTuple class
+
+
 @cache
-def _plan(cls: Any) -> tuple[tuple[str, Any], ...]:
-    """(field, what it is) of a NamedTuple: np.ndarray, a scalar type, a NamedTuple class, or dict with its value's."""
+def _fields(cls: Any) -> tuple[_Field, ...]:
+    """What a NamedTuple class holds, read from its annotations."""
     found = []
     for name, hint in get_type_hints(cls).items():
-        origin = get_origin(hint)
-        if origin is dict:
-            item = get_args(hint)[1]
-            found.append((name, python_types.GenericAlias(dict, (str, get_origin(item) or item))))
+        many = get_origin(hint) is dict
+        item = get_args(hint)[1] if many else hint
+        what = get_origin(item) or item
+        if hasattr(what, "_fields"):
+            found.append(_Field(name, "tuple", what))
+        elif what is np.ndarray:
+            found.append(_Field(name, "arrays" if many else "array", what))
         else:
-            found.append((name, origin or hint))
+            found.append(_Field(name, "scalars" if many else "scalar", what))
     return tuple(found)
 
 
 def _flat(cls: Any, value: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, np.ndarray or scalar type, value) of every leaf."""
-    for name, what in _plan(cls):
-        item = getattr(value, name)
-        if get_origin(what) is dict:
-            for key, entry in item.items():
-                yield f"{prefix}{name}.{key}", get_args(what)[1], entry
-        elif hasattr(what, "_fields"):
+    for (name, form, what), item in zip(_fields(cls), value, strict=True):
+        if form == "tuple":
             yield from _flat(what, item, f"{prefix}{name}.")
+        elif form in ("arrays", "scalars"):
+            for key, entry in item.items():
+                yield f"{prefix}{name}.{key}", what, entry
         else:
             yield prefix + name, what, item
 
 
 def _build(cls: Any, prefix: str, scalars: dict[str, Any], arrays: dict[str, Any], kind: str) -> Any:
     """The value of a NamedTuple class, taking its leaves out of `scalars` and `arrays`."""
-    values = []
-    for name, what in _plan(cls):
+    values: list[Any] = []
+    for name, form, what in _fields(cls):
         dotted = prefix + name
-        if get_origin(what) is dict:
-            entry = get_args(what)[1]
-            source = arrays if entry is np.ndarray else scalars
-            keys = [key for key in source if key.startswith(dotted + ".")]
-            values.append({key[len(dotted) + 1 :]: _leaf(source, key, entry, kind) for key in keys})
-        elif hasattr(what, "_fields"):
+        source = arrays if what is np.ndarray else scalars
+        if form == "tuple":
             values.append(_build(what, dotted + ".", scalars, arrays, kind))
+        elif form in ("arrays", "scalars"):
+            keys = [key for key in source if key.startswith(dotted + ".")]
+            values.append({key[len(dotted) + 1 :]: _leaf(source, key, what, kind) for key in keys})
         else:
-            values.append(_leaf(arrays if what is np.ndarray else scalars, dotted, what, kind))
+            values.append(_leaf(source, dotted, what, kind))
     return cls(*values)
 
 
@@ -189,7 +197,7 @@ def _check(schema: Schema, kind: str, frame: wire.Frame) -> None:
             if length != allowed:
                 raise WireError(f"'{name}' of '{kind}' has {letter} = {length}; allowed: {allowed}", "shape")
     if schema.finite:
-        wire.require_finite(frame)
+        wire.require_finite(frame, schema.loose)
     if kind in _RULES:
         _RULES[kind](frame, lengths)
 

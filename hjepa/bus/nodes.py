@@ -81,9 +81,15 @@ class HighNode(Level):
             self.counts["unreachable"] += 1  # the low node does not answer: the last goal stays in force
             goal = None
         self._timed(started)
-        kind, value = ("pass", Empty()) if goal is None else ("goal", goal)
-        if goal is not None or self.config.lockstep:
-            self.goals.send(kind, value, stamp_ns=self.clock.now_ns(), answers=message.header.sequence)
+        stamps = {"stamp_ns": self.clock.now_ns(), "answers": message.header.sequence}
+        if goal is not None:
+            try:
+                self.goals.send("goal", goal, **stamps)
+                return
+            except WireError as error:  # the last goal stays in force
+                self.counts[f"goal.unsendable.{error.reason}"] += 1
+        if self.config.lockstep:
+            self.goals.send("pass", Empty(), **stamps)
 
     def _ask(self, observation: Observation, candidates: Array) -> Array:
         """Energies (C,) of candidate goals (C, D) from an observation."""

@@ -57,8 +57,10 @@ class ProcessGraph(Graph):
         for name in (*specs, *NODES):
             if name not in specs or name not in NODES:
                 raise ConfigError(f"graph with nodes {', '.join(specs)}; each of these is needed: {', '.join(NODES)}")
+        checked = BusConfig(base="", **config)
         self._folder = tempfile.mkdtemp(prefix="hjepa-")  # mode 0700: the sockets are this user's only
-        super().__init__(BusConfig(base=f"ipc://{self._folder}", **config), zmq.Context(), session)
+        checked = msgspec.structs.replace(checked, base=f"ipc://{self._folder}")
+        super().__init__(checked, zmq.Context(), session)
         self._specs = dict(specs)
         self.processes: dict[str, BaseProcess] = {}
 

@@ -121,11 +121,12 @@ _OBSERVATION = {
 
 
 class Schema(NamedTuple):
-    """Which value a kind carries, its arrays' dtype and dimensions, and whether its floats must be finite."""
+    """Which value a kind carries, its arrays' dtype and dimensions, and which floats need not be finite."""
 
     cls: Any  # a NamedTuple class
     arrays: dict[str, tuple[str, str]] = {}  # name -> dtype, dimensions ('|' between alternatives)
     finite: bool = True
+    loose: tuple[str, ...] = ()  # arrays that may hold inf or nan all the same
 
 
 KINDS: dict[str, Schema] = {
@@ -140,6 +141,7 @@ KINDS: dict[str, Schema] = {
             "candidates": (F8, "C D"),
             "energies": (F8, "C"),
         },
+        loose=("energies",),  # a candidate out of reach may cost inf
     ),
     "plan": Schema(MotorPlan, {"m": (F8, "M")}, finite=False),
     "command": Schema(JointTrajectory, {"q_rad": (F8, "H J"), "dq_rad_s": (F8, "H J")}),
@@ -147,7 +149,7 @@ KINDS: dict[str, Schema] = {
         ReachRequest,
         {"candidates": (F8, "C D")} | {f"observation.{name}": spec for name, spec in _OBSERVATION.items()},
     ),
-    "energies": Schema(Energies, {"energies": (F8, "C")}, finite=False),  # an unreachable goal may cost inf
+    "energies": Schema(Energies, {"energies": (F8, "C")}, finite=False),
     "reset": Schema(
         Reset,
         {"start.q_rad": (F8, "J"), "start.dq_rad_s": (F8, "J"), "launch.x_m": (F8, "3"), "launch.v_m_s": (F8, "3")},

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -85,29 +85,32 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
 
-def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> bytes:
-    """Header and arrays to one frame; `header.arrays` is filled in here."""
-    specs, buffers, body = [], [], 0
+def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> bytearray:
+    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied once."""
+    specs, placed, body = [], [], 0
     for name, value in (arrays or {}).items():
         array = np.asarray(value)
         dtype = _NAMES.get(array.dtype)
         if dtype is None:
             raise WireError(f"array '{name}' has dtype {array.dtype}; {nearest(array.dtype.name, DTYPES)}", "shape")
-        raw = array.astype(DTYPES[dtype], copy=False).tobytes()  # tobytes: C order, whatever the layout
         specs.append(ArraySpec(name, dtype, array.shape))
-        pad = -len(raw) % _ALIGN
-        buffers += [raw, bytes(pad)]
-        body += len(raw) + pad
+        placed.append((body, DTYPES[dtype], array))
+        body += _padded(array.nbytes)
     try:
         head = _encoder.encode(msgspec.structs.replace(header, arrays=tuple(specs)))
     except (OverflowError, TypeError) as error:
         raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
     size = len(head)
-    if size > MAX_HEADER_BYTES or _PREFIX.size + size + body > MAX_FRAME_BYTES:
+    start = _PREFIX.size + _padded(size)
+    if size > MAX_HEADER_BYTES or start + body > MAX_FRAME_BYTES:
         got = f"header {size}, arrays {body} bytes"
         raise WireError(f"'{header.kind}' is too large: {got}; allowed: {MAX_HEADER_BYTES}, {MAX_FRAME_BYTES}", "size")
-    prefix = _PREFIX.pack(_MAGIC, VERSION, 0, size, body)
-    return b"".join([prefix, head, bytes(-size % _ALIGN), *buffers])
+    frame = bytearray(start + body)
+    _PREFIX.pack_into(frame, 0, _MAGIC, VERSION, 0, size, body)
+    frame[_PREFIX.size : _PREFIX.size + size] = head
+    for offset, order, array in placed:
+        np.ndarray(array.shape, order, frame, start + offset)[...] = array
+    return frame
 
 
 def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
@@ -118,7 +121,7 @@ def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYT
     start, body = _open(view)
     header = _header(view[_PREFIX.size : start])
     arrays: dict[str, NDArray[Any]] = {}
-    offset, end = start + -start % _ALIGN, len(view)
+    offset, end = _padded(start), len(view)
     if end - offset != body:
         raise WireError(f"{end - offset} bytes of arrays; the prefix says {body}")
     for spec in header.arrays:
@@ -128,20 +131,20 @@ def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYT
             raise WireError(f"array '{spec.name}' wants {size} bytes; {end - offset} are left", "shape")
         if spec.name in arrays:
             raise WireError(f"array '{spec.name}' comes twice", "shape")
-        arrays[spec.name] = _view(view[offset : offset + size], dtype, spec.shape)
-        offset += size + -size % _ALIGN
+        arrays[spec.name] = _view(view, offset, dtype, spec.shape)
+        offset += _padded(size)
     if offset != end:
         raise WireError(f"arrays end at byte {offset}; the frame has {end}")
     return Frame(header, arrays)
 
 
-def require_finite(frame: Frame) -> None:
-    """WireError if any float in the frame is not finite."""
+def require_finite(frame: Frame, loose: Container[str] = ()) -> None:
+    """WireError if any float in the frame is not finite, `loose` arrays aside."""
     for name, value in frame.header.scalars.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise WireError(f"'{name}' of '{frame.header.kind}' is {value}; allowed: finite numbers", "non_finite")
     for name, array in frame.arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and name not in loose and not np.isfinite(array).all():
             raise WireError(f"'{name}' of '{frame.header.kind}' holds nan or inf; allowed: finite", "non_finite")
 
 
@@ -180,10 +183,14 @@ def _checked(spec: ArraySpec) -> tuple[np.dtype[Any], int]:
     return dtype, math.prod(spec.shape)
 
 
-def _view(raw: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    array = np.frombuffer(raw, dtype=np.uint8)
-    if dtype.kind == "b" and array.size and array.max() > 1:
+def _view(frame: memoryview, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    array: NDArray[Any] = np.ndarray(shape, dtype, frame, offset)
+    if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
         raise WireError("a bool array holds a byte other than 0 and 1")
-    array = array.view(dtype).reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def _padded(size: int) -> int:
+    """Bytes that `size` bytes take."""
+    return size + -size % _ALIGN

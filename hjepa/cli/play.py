@@ -31,7 +31,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def point(xy: Point) -> str:
-    return f"{xy[0]:5.2f} {xy[1]:5.2f}" if math.isfinite(xy[0]) else DASH
+    return f"{xy[0]:.2f} {xy[1]:5.2f}" if math.isfinite(xy[0]) else DASH
 
 
 def row(index: int, r: StrokeResult) -> list[str]:
@@ -44,14 +44,14 @@ def row(index: int, r: StrokeResult) -> list[str]:
 
 
 def table() -> Table:
-    out = Table(box=None, pad_edge=False, header_style="bold")
+    out = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")  # fits 80 columns
     for name, side in (
         ("#", "right"),
         ("incoming", "left"),
-        ("chosen shot", "left"),
-        ("predicted x y", "right"),
+        ("chosen", "left"),
+        ("predicted", "right"),
         ("landed x y", "right"),
-        ("to target m", "right"),
+        ("error m", "right"),
         ("hit", "left"),
         ("in", "left"),
         ("plan ms", "right"),
@@ -68,6 +68,8 @@ def show(console: Console, strokes: Iterator[Played]) -> list[Played]:
         for stroke in strokes:
             kept.append(stroke)
             rows.add_row(*row(len(kept), stroke.result))
+    if not console.is_terminal:  # elsewhere the table is printed once, without the end of its last line
+        console.print()
     return kept
 
 

@@ -32,6 +32,7 @@ class HighConfig:
     width: int = 128
     depth: int = 3
     window: int = 40  # K
+    early: int = 12  # samples of the second, shorter fit; 0: none
     action: int = 6
     codes: int = 96  # C
     replies: int = 8  # R
@@ -71,13 +72,6 @@ def canonical(window: Tensor) -> Tensor:
     return window * sign[: window.shape[-1]]
 
 
-def no_context(batch: int, latent: int = 16, device: torch.device | None = None) -> Context:
-    """A context in which nothing is known but the incoming stroke."""
-    two, known = torch.zeros(batch, 2, device=device), torch.zeros(batch, 4, device=device)
-    known[:, 3] = 1.0
-    return Context(two, two, torch.zeros(batch, latent, device=device), known)
-
-
 def clean_mask(window: Tensor, mask: Tensor) -> Tensor:
     """Mask (B, K) without the samples from the floor or the net on: later ones are no free flight any more."""
     x, z = window[..., 0], window[..., 2]
@@ -90,21 +84,37 @@ def clean_mask(window: Tensor, mask: Tensor) -> Tensor:
 class StrokeEncoder(nn.Module):
     """E: the first 6 to 40 tracker samples after a hit, 10 ms apart -> s (B, D), about unit variance per dimension."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, config: HighConfig) -> None:
         super().__init__()
+        self.config = config
         times = torch.arange(config.window) * SAMPLE_S
         self.fit = WindowFit(times, degree=4)
-        inputs = 15 + 3 * config.window + config.window
+        if config.early:
+            self.early = WindowFit(times[: config.early], degree=2)  # the same however much of the window is seen
+        fitted = 15 + 9 * bool(config.early)
+        inputs = fitted + 3 * config.window + config.window
         self.body = GatedMLP(inputs, config.width, config.depth, config.latent)
         self.project = nn.BatchNorm1d(config.latent, affine=False, momentum=0.02)
-        self.register_buffer("mean", torch.zeros(15))
-        self.register_buffer("scale", torch.ones(15))
+        self.register_buffer("mean", torch.zeros(fitted))
+        self.register_buffer("scale", torch.ones(fitted))
+
+    def coefficients(self, window: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients (B, 24) of both fits, and the residuals (B, K, 3) of the first."""
+        seen = window * kept[..., None]
+        whole, residual = self.fit(seen, kept)
+        if not self.config.early:
+            return whole.flatten(1), residual
+        early, _ = self.early(seen[:, : self.config.early], kept[:, : self.config.early])
+        return torch.cat([whole.flatten(1), early.flatten(1)], dim=-1), residual
 
     def features(self, window: Tensor, mask: Tensor) -> Tensor:
-        """(B, K, 3), (B, K) -> (B, F): standardised polynomial coefficients, residuals in cm, mask."""
+        """(B, K, 3), (B, K) -> (B, F): standardised polynomial coefficients, residuals in units of 2 cm, mask."""
         kept = clean_mask(window, mask)
-        coefficients, residual = self.fit(window * kept[..., None], kept)
-        flat = (coefficients.flatten(1) - self.mean) / self.scale
+        coefficients, residual = self.coefficients(window, kept)
+        flat = (coefficients - self.mean) / self.scale
         return torch.cat([flat.clamp(-8, 8), (residual * 50).flatten(1).clamp(-8, 8), kept], dim=-1)
 
     def forward(self, window: Tensor, mask: Tensor) -> Tensor:
@@ -160,6 +170,8 @@ class ConditionedMLP(nn.Module):
 class HighModel(nn.Module):
     """Encoder, predictor, inverse dynamics and heads of the high level; `precision` weighs the goal energy."""
 
+    read_mean: Tensor
+    read_scale: Tensor
     precision: Tensor
     codebook: Tensor
 
@@ -173,6 +185,7 @@ class HighModel(nn.Module):
         self.inverse = GatedMLP(2 * c.latent, 64, 2, 3 + TYPES)
         self.read_linear = nn.Linear(c.latent, len(READINGS))
         self.read_type = GatedMLP(2 * c.latent + 1, 64, 2, TYPES)
+        self.named = GatedMLP(2 * c.latent + 1, 64, 2, TYPES)
         self.prior = GatedMLP(c.latent + context, 96, 2, c.codes)
         self.reply = GatedMLP(c.latent + 4 + 4, 96, 2, c.replies * (c.latent + 1))
         self.value = GatedMLP(2 * c.latent + 1, 64, 2, 1)
@@ -204,6 +217,10 @@ class HighModel(nn.Module):
         """(B, 10); s_in None, or known (B,) 0: a service, or a stroke whose predecessor nobody saw."""
         return self.read_type(_pair(s, s_in, known))
 
+    def named_logits(self, s: Tensor, s_in: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """(B, 10): what the frozen shot-type classifier would call this stroke (it never reads the hit height)."""
+        return self.named(_pair(s, s_in, known))
+
     def infer(self, s_in: Tensor, s: Tensor) -> Tensor:
         """Inverse dynamics (B, 3 + 10): scaled placement and tempo, type logits."""
         return self.inverse(torch.cat([s_in, s], dim=-1))
@@ -211,6 +228,31 @@ class HighModel(nn.Module):
     def code_log_prior(self, context: Context, s_in: Tensor) -> Tensor:
         """log p(code | situation) (B, C): which macro-actions real players answer with here."""
         return F.log_softmax(self.prior(self._situation(context, s_in)), dim=-1)
+
+    def context(
+        self,
+        batch: int = 1,
+        hitter_m: Tensor | None = None,
+        receiver_m: Tensor | None = None,
+        before: Tensor | None = None,
+    ) -> Context:
+        """A context (B, ...) of what is known (feet (B, 2), canonical; before (B, D)) besides the incoming stroke."""
+        known = torch.tensor([[hitter_m is not None, receiver_m is not None, before is not None, True]]).float()
+        two, latent = torch.zeros(batch, 2), torch.zeros(batch, self.config.latent)
+        parts = (two if hitter_m is None else hitter_m, two if receiver_m is None else receiver_m)
+        return Context(*parts, latent if before is None else before, known.expand(batch, -1))
+
+    def win_probability(self, s: Tensor, s_in: Tensor, context: Context) -> Tensor:
+        """(B,) that the hitter of s (B, D) wins the rally: it ends here, or the opponent replies and does not win.
+
+        p(end) p(win | end) + (1 - p(end)) sum_r p(reply r) (1 - p(the opponent wins | reply r))
+        """
+        over, by_hitter = self.ends(s, context)
+        reply = self.replies(s, context)
+        count = reply.embedding.shape[1]
+        theirs = self.win_logit(reply.embedding.flatten(0, 1), s.repeat_interleave(count, 0)).unflatten(0, (-1, count))
+        after = (reply.log_prior.exp() * torch.sigmoid(-theirs)).sum(-1)
+        return torch.lerp(after, torch.sigmoid(by_hitter), torch.sigmoid(over))
 
     def replies(self, s: Tensor, context: Context) -> Reply:
         """The opponent's answers to s (B, D)."""

@@ -17,6 +17,10 @@ class SIGReg(nn.Module):
     even, so it is summed over t in [0, 3] by the trapezoid rule and doubled.
     """
 
+    t: Tensor
+    target: Tensor
+    weight: Tensor
+
     def __init__(self, directions: int = 256, knots: int = 17, reach: float = 3.0) -> None:
         super().__init__()
         t = torch.linspace(0.0, reach, knots)
@@ -30,13 +34,11 @@ class SIGReg(nn.Module):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Samples (N, D) -> mean statistic over the directions, a scalar; 0 would be exactly Gaussian."""
-        t: Tensor = self.t
-        weight: Tensor = self.weight
         direction = torch.randn(x.shape[1], self.directions, generator=generator, dtype=x.dtype, device=x.device)
         projected = x @ (direction / direction.norm(dim=0, keepdim=True))  # (N, P)
-        angle = projected[..., None] * t  # (N, P, T)
+        angle = projected[..., None] * self.t  # (N, P, T)
         error = (angle.cos().mean(0) - self.target) ** 2 + angle.sin().mean(0) ** 2  # (P, T)
-        return x.shape[0] * (error @ weight).mean()
+        return x.shape[0] * (error @ self.weight).mean()
 
 
 class VICReg(NamedTuple):

@@ -13,13 +13,17 @@ F slots after the event, S joint samples after it, J joints, M motor latent, D l
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from hjepa.errors import WeightsError
+from hjepa.models import checkpoint
 from hjepa.models.layers import GatedMLP, WindowFit
-from hjepa.models.motor import MotorCodec
+from hjepa.models.motor import MotorCodec, MotorConfig
+from hjepa.models.proposal import Proposal
 
 SLOT_S = 0.01
 
@@ -70,29 +74,31 @@ class ShuttleEncoder(nn.Module):
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         times = -torch.arange(c.window - 1, -1, -1, dtype=torch.float32) * SLOT_S
-        self.fit = WindowFit(times, degree=3)
+        self.fits = nn.ModuleList(WindowFit(times, degree=k) for k in (1, 2, 3))  # few samples: low; many: high
         self.register_buffer("age", -times)
-        inputs = 12 + 3 * c.window + c.window + 2 + 2 * c.joints
+        inputs = 27 + 3 * c.window + c.window + 2 + 2 * c.joints
         self.net = GatedMLP(inputs, c.width, c.depth, c.latent)
         self.register_buffer("scale", torch.tensor([3.0, 5.0, 3.0, 2.0])[:, None])
         self.joint_scale = 5.0
 
     def forward(self, x: LowInput) -> Tensor:
         """(B, D + 3)."""
-        coefficients, residual = self.fit(x.window_m, x.mask)
+        fitted = [fit(x.window_m, x.mask) for fit in self.fits]
+        residual = fitted[1][1]
         age: Tensor = self.age
+        scale: Tensor = self.scale
         oldest = (x.mask * age).amax(dim=-1, keepdim=True)
         newest = torch.where(x.mask > 0, age, 9.0).amin(dim=-1, keepdim=True).clamp(max=1.0)
         features = [
-            (coefficients / self.scale).flatten(1),
-            (residual / 0.02).clamp(-4.0, 4.0).flatten(1),
+            *((c / scale[: c.shape[1]]).flatten(1).clamp(-6.0, 6.0) for c, _ in fitted),
+            (residual / 0.03).clamp(-4.0, 4.0).flatten(1),
             x.mask,
             oldest,
             newest,
             x.q_rad,
             x.dq_rad_s / self.joint_scale,
         ]
-        return torch.cat([self.net(torch.cat(features, dim=-1)), coefficients[:, 0]], dim=-1)
+        return torch.cat([self.net(torch.cat(features, dim=-1)), fitted[1][0][:, 0]], dim=-1)
 
 
 class ShuttleAhead(nn.Module):
@@ -212,6 +218,10 @@ class LowLevel(nn.Module):
         """Observation -> z (B, D + 3)."""
         return self.encoder(x)
 
+    def see(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
+        """`encode` with the observation's parts given apart."""
+        return self.encode(LowInput(window_m, mask, q_rad, dq_rad_s))
+
     def predict(self, z: Tensor, a: LowAction) -> Tensor:
         """Outcome embedding (B, E) expected if the latent is carried out."""
         return self.predictor(z, self.action(a.m), a.to_go_s)
@@ -240,3 +250,37 @@ class LowLevel(nn.Module):
     def describe(self) -> dict[str, int]:
         """Configuration as plain values, for the checkpoint."""
         return asdict(self.config)
+
+
+class LowBundle(NamedTuple):
+    """What the low level's weights hold: the level (with its motor codec), mode 1, and the goal energy's metric."""
+
+    level: LowLevel
+    proposal: Proposal
+    root: Tensor  # (G, G): goal energy = 1/2 |root (U(e) - g)|^2
+    header: dict[str, Any]
+
+
+def save_low(path: Path, bundle: LowBundle) -> None:
+    """Write a low level whole or not at all."""
+    tensors = {f"low.{k}": v for k, v in bundle.level.state_dict().items()}
+    tensors |= {f"proposal.{k}": v for k, v in bundle.proposal.state_dict().items()} | {"root": bundle.root}
+    sizes = {"low": bundle.level.describe(), "motor": bundle.level.codec.describe(), "heads": bundle.proposal.heads}
+    checkpoint.save(path, tensors, bundle.header | sizes)
+
+
+def load_low(path: Path) -> LowBundle:
+    """A frozen low level; WeightsError if the file is missing, damaged or of another make."""
+    tensors, header = checkpoint.load(path)
+    try:
+        config, codec = LowConfig(**header["low"]), MotorCodec(MotorConfig(**header["motor"]))
+        level = LowLevel(config, codec)
+        proposal = Proposal(config.latent, config.goal, config.joints, codec.config.latent + 1, header["heads"])
+        root = tensors["root"]
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"'{path}' holds no low level of this version ({error})") from error
+    checkpoint.load_module(level, tensors, "low")
+    checkpoint.load_module(proposal, tensors, "proposal")
+    for part in (level, proposal):
+        part.eval().requires_grad_(False)
+    return LowBundle(level, proposal, root, header)

@@ -1,278 +1,89 @@
-"""Trains the high level. First encoder, predictor, inverse dynamics and readings together; then, with the encoder
-frozen, what the decision needs on top (rally.py). Resumable; every batch is drawn from (seed, step).
-
-Legend: B chains, T strokes of a chain, D embedding.
-"""
+"""Trains the high level from scratch: encoder (encoder.py), then the decision (rally.py), then alarm and report."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from hjepa.errors import WeightsError
-from hjepa.models.high import HighConfig, HighModel, save_high, scale_aim
-from hjepa.models.losses import SIGReg, effective_rank
-from hjepa.training.rallies import Pool, build_pool
-from hjepa.training.strokes import Chains, chain_rows, chains
+from hjepa.models.high import HighConfig, HighModel, save_high
+from hjepa.models.losses import effective_rank
+from hjepa.training.chains import observe
+from hjepa.training.encoder import EncoderTraining, train_encoder
+from hjepa.training.progress import Report, Writer
+from hjepa.training.rallies import WINDOW, Pool, build_pool
+from hjepa.training.rally import RallyTraining, cache, held_out, set_precision, train_rally
 
-Report = Callable[[int, dict[str, float]], None]
-CHAIN = 4  # strokes of a chain: predictions of up to three steps
-
-
-class Writer(Protocol):
-    """The one method used of TensorBoard's SummaryWriter."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+LIMITS = {"landing_m": 0.10, "net_height_m": 0.06, "floor_s": 0.02, "aim_landing_m": 0.05, "aim_floor_s": 0.03}
 
 
 @dataclass(frozen=True)
 class HighTraining:
-    """Training of the high level; the weights were set by the readings on validation strokes."""
+    """Data and stages of the high level."""
 
-    steps: int = 7000
-    chains: int = 224  # B
     simulated: int = 60000  # free strokes, and as many answers
-    rate: float = 2.5e-3
-    freeze_statistics: float = 0.35  # share of the steps after which the projector's statistics stand still
-    prediction: float = 1.0
-    sigreg: float = 0.05
-    inverse: float = 0.3
-    reading: float = 1.0
-    type: float = 0.3
-    aim: float = 1.0  # readings of predictions against the macro-action
+    held: int = 8000  # the same, for the report
     seed: int = 0
-    save_every: int = 250
-
-
-class Step(NamedTuple):
-    """Loss of one batch and its parts."""
-
-    loss: Tensor
-    parts: dict[str, float]
-
-
-def train_encoder(
-    out: Path, config: HighTraining, model: HighConfig, pool: Pool, report: Report | None = None, writer: Writer | None = None
-) -> HighModel:
-    """The first stage; goes on from `out`/encoder.pt if it is there."""
-    torch.manual_seed(config.seed)
-    high = HighModel(model)
-    set_statistics(high, pool, np.random.default_rng([config.seed, 1]))
-    parts = (high.encoder, high.action, high.predictor, high.inverse, high.read_linear, high.read_type)
-    parameters = [p for part in parts for p in part.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=config.rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, total_steps=config.steps, pct_start=0.1)
-    first = resume(out / "encoder.pt", config, high, optimiser, schedule)
-    sigreg = SIGReg()
-    draw = Sampler(pool)
-    for step in range(first, config.steps):
-        rng = np.random.default_rng([config.seed, 2, step])
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        high.train()
-        if step >= config.freeze_statistics * config.steps:
-            high.encoder.project.eval()
-        batch = chains(pool, chain_rows(pool, draw(config.chains, rng), CHAIN), rng, cut=0.6)
-        result = encoder_loss(high, batch, config, sigreg, generator)
-        optimiser.zero_grad()
-        result.loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 2.0)
-        optimiser.step()
-        schedule.step()
-        tell(step, result.parts, report, writer, "high/encoder")
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            keep(out / "encoder.pt", config, step + 1, high, optimiser, schedule)
-    return high.eval()
-
-
-class Sampler:
-    """Rows for a batch: half real strokes, a third answers, the rest free strokes."""
-
-    def __init__(self, pool: Pool, shares: tuple[float, float, float] = (0.5, 0.34, 0.16)) -> None:
-        answer = ~pool.real & (pool.previous >= 0)
-        self.groups = [np.flatnonzero(group) for group in (pool.real, answer, ~pool.real & ~answer)]
-        self.shares = shares
-
-    def __call__(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        some = [(g, s) for g, s in zip(self.groups, self.shares, strict=True) if g.size]
-        total = sum(s for _, s in some)
-        return np.concatenate([rng.choice(g, max(1, round(n * s / total))) for g, s in some])
-
-
-def set_statistics(high: HighModel, pool: Pool, rng: np.random.Generator) -> None:
-    """Means and scales of features and readings."""
-    rows = rng.choice(len(pool.type), min(8192, len(pool.type)), replace=False)
-    batch = chains(pool, rows[:, None], rng, cut=0.3)
-    coefficients = high.encoder.fit(batch.window_m[:, 0], batch.mask[:, 0])[0].flatten(1)
-    high.encoder.mean.copy_(coefficients.mean(0))
-    high.encoder.scale.copy_(coefficients.std(0))
-    reading = pool.reading[rows]
-    high.read_mean.copy_(torch.from_numpy(np.nanmean(reading, axis=0)))
-    high.read_scale.copy_(torch.from_numpy(np.nanstd(reading, axis=0)))
-
-
-def encode_chains(high: HighModel, batch: Chains) -> Tensor:
-    """(B, T, D), zeros where a chain has no stroke."""
-    there = batch.there.bool()
-    s = torch.zeros(*there.shape, high.config.latent)
-    s[there] = high.encode(batch.window_m[there], batch.mask[there])
-    return s
-
-
-def encoder_loss(high: HighModel, batch: Chains, c: HighTraining, sigreg: SIGReg, generator: torch.Generator) -> Step:
-    """All terms of the first stage on one batch."""
-    s = encode_chains(high, batch)
-    there = batch.there.bool()
-    predicted = predict_chains(high, batch, s, generator)
-    error, aim = prediction_error(high, batch, s, predicted)
-    full = batch.full.bool()
-    gauss = sigreg(s[full], generator) / 10.0
-    reading = reading_loss(high, batch, s)
-    inverse, kind = inverse_and_type(high, batch, s, generator)
-    loss = (
-        c.prediction * error.mean() + c.aim * aim + c.sigreg * gauss + c.reading * reading + c.inverse * inverse + c.type * kind
-    )
-    with torch.no_grad():
-        copy = copy_last_error(batch, s)
-        rank = effective_rank(s[there])
-        miss = (high.readings(s[full]) * high.read_scale + high.read_mean - batch.reading[full])[:, :3]
-    parts = {
-        "loss": loss,
-        **{f"ahead{k + 1}_over_copy": e / k_copy for k, (e, k_copy) in enumerate(zip(error, copy, strict=True))},
-        "rank": rank,
-        "sigreg": gauss,
-        "reading": reading,
-        "aim": aim,
-        "inverse": inverse,
-        "type": kind,
-        "landing_m": miss[:, :2].norm(dim=-1).median(),
-        "floor_s": miss[:, 2].abs().median(),
-    }
-    return Step(loss, {name: float(value) for name, value in parts.items()})
-
-
-def predict_chains(high: HighModel, batch: Chains, s: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """Element k: predictions k + 1 strokes ahead, (B, T - 1 - k, D): stroke t + k + 1 seen from stroke t."""
-    length = s.shape[1]
-    out: list[list[Tensor]] = [[] for _ in range(length - 1)]
-    for start in range(length - 1):
-        now, before = s[:, start], (s[:, start - 1] if start else torch.zeros_like(s[:, 0]))
-        before_there = batch.there[:, start - 1] if start else torch.zeros_like(batch.there[:, 0])
-        for t in range(start + 1, length):
-            keep = (torch.rand(len(s), 3, generator=generator) < 0.65).float()
-            context = batch.context(t, before, before_there, batch.there[:, start], keep)
-            ahead = high.predict(context, now, batch.macro[:, t])
-            out[t - start - 1].append(ahead)
-            now, before, before_there = ahead, now, batch.there[:, start]
-    return [torch.stack(steps, dim=1) for steps in out]
-
-
-def prediction_error(high: HighModel, batch: Chains, s: Tensor, predicted: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean squared error (T - 1,) by how many strokes ahead, and the error of the aim that predictions show."""
-    errors, aims = [], []
-    for k, ahead in enumerate(predicted):
-        weight = batch.there[:, : -k - 1] * batch.there[:, k + 1 :]
-        total = weight.sum().clamp_min(1.0)
-        gap = (ahead - s[:, k + 1 :]).pow(2).mean(-1)
-        errors.append((gap * weight).sum() / total)
-        y = high.readings(ahead)[..., :3] * high.read_scale[:3] + high.read_mean[:3]
-        miss = (y - batch.macro[:, k + 1 :, 1:]) / y.new_tensor([0.15, 0.15, 0.05])
-        aims.append((F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none").mean(-1) * weight).sum() / total)
-    return torch.stack(errors), torch.stack(aims).mean()
-
-
-def copy_last_error(batch: Chains, s: Tensor) -> list[Tensor]:
-    """Error of taking the last known stroke for the one k strokes ahead."""
-    out = []
-    for k in range(1, s.shape[1]):
-        weight = batch.there[:, :-k] * batch.there[:, k:]
-        gap = (s[:, :-k] - s[:, k:]).pow(2).mean(-1)
-        out.append((gap * weight).sum() / weight.sum().clamp_min(1.0))
-    return out
-
-
-_PRECISE = torch.tensor([0.10, 0.10, 0.03, 0.15, 0.10, 0.15, 0.15, 0.15, 0.10])  # m, m, s, m, ...: an error that costs 1
-
-
-def reading_loss(high: HighModel, batch: Chains, s: Tensor) -> Tensor:
-    """Smooth L1 of the readings in units that grow as the window shrinks (the data allow no better)."""
-    there = batch.there.bool()
-    samples = batch.mask[there].sum(-1, keepdim=True).clamp_min(4.0)
-    unit = _PRECISE * (40.0 / samples) ** 1.3
-    target = batch.reading[there]
-    y = high.readings(s[there]) * high.read_scale + high.read_mean
-    miss = torch.nan_to_num((y - target) / unit)
-    weight = torch.isfinite(target) * y.new_tensor([2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    return (F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none") * weight).sum() / weight.sum()
-
-
-def inverse_and_type(high: HighModel, batch: Chains, s: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Inverse dynamics (s, s') -> w, and cross entropy of the type (with and without the stroke before)."""
-    before, after = s[:, :-1].flatten(0, 1), s[:, 1:].flatten(0, 1)
-    pair = (batch.there[:, :-1] * batch.there[:, 1:]).flatten().bool()
-    macro = batch.macro[:, 1:].flatten(0, 1)
-    w = high.infer(before, after)
-    named = macro[:, 0] >= 0
-    inverse = F.smooth_l1_loss(w[pair, :3], scale_aim(macro[pair, 1:]))
-    some = pair & named
-    inverse = inverse + 0.1 * F.cross_entropy(w[some, 3:], macro[some, 0].long())
-    seen = pair.float() * (torch.rand(len(pair), generator=generator) < 0.8)
-    also = batch.there[:, 1:].flatten().bool() & named
-    kind = F.cross_entropy(high.type_logits(after, before, seen)[also], macro[also, 0].long())
-    return inverse, kind
-
-
-def tell(step: int, parts: dict[str, float], report: Report | None, writer: Writer | None, tag: str) -> None:
-    """Progress every 25 steps, to whoever wants it."""
-    if step % 25:
-        return
-    if report:
-        report(step, parts)
-    if writer:
-        for name, value in parts.items():
-            writer.add_scalar(f"{tag}/{name}", value, step)
-
-
-def keep(path: Path, config: Any, step: int, module: torch.nn.Module, optimiser: Any, schedule: Any) -> None:
-    """Training state, written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"config": asdict(config), "step": step, "module": module.state_dict()}
-    state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def resume(path: Path, config: Any, module: torch.nn.Module, optimiser: Any, schedule: Any) -> int:
-    """Step to go on from; 0 without a file. WeightsError if it is damaged or of another configuration."""
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, weights_only=True)
-        if state["config"] != asdict(config):
-            raise WeightsError(f"'{path}' was started with another configuration; delete it, or train elsewhere")
-        module.load_state_dict(state["module"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        return int(state["step"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise WeightsError(f"'{path}' is damaged ({error}): delete it to start again") from error
+    encoder: EncoderTraining = EncoderTraining()
+    rally: RallyTraining = RallyTraining()
 
 
 def train_high(
     out: Path, config: HighTraining | None = None, report: Report | None = None, writer: Writer | None = None
 ) -> Path:
-    """Both stages from scratch, or on from where a killed run stopped; returns the weights' path."""
-    config = config or HighTraining()
-    pool = build_pool("train", config.simulated, config.seed)
-    high = train_encoder(out, config, HighConfig(), pool, report, writer)
+    """Both stages from scratch, or on from where a killed run stopped; returns the weights' path.
+
+    WeightsError when the finished level cannot tell landing, time or net height of strokes it has not seen: rank and
+    standard deviation do not show that kind of collapse.
+    """
+    c = config or HighTraining()
+    pool = build_pool("train", c.simulated, c.seed)
+    high = train_encoder(out, c.encoder, HighConfig(), pool, report, writer)
+    high = train_rally(high, c.rally, pool, out, report, writer)
+    held = build_pool("val", c.held, c.seed)
+    set_precision(high, held, c.seed)
+    figures = evaluate_high(high, held, c.seed)
     path = out / "high.safetensors"
-    save_high(path, high, {"training": asdict(config)})
+    save_high(path, high, {"training": asdict(c), "figures": figures})
+    wrong = [
+        f"{name} {figures[name]:.3f} (at most {most})" for name, most in LIMITS.items() if not figures[name] <= most
+    ]
+    if wrong:
+        raise WeightsError(f"the high level in '{path}' lost the stroke: {', '.join(wrong)}")
     return path
+
+
+@torch.no_grad()
+def evaluate_high(high: HighModel, pool: Pool, seed: int = 0) -> dict[str, float]:
+    """Median errors of the readings on strokes and on predictions, R2 of the predictions, rank (see docs/high.md)."""
+    rng = np.random.default_rng([seed, 13])
+    ahead = np.flatnonzero(pool.reading[:, 0] < 0)
+    rows = rng.choice(ahead, min(4000, len(ahead)), replace=False)
+    out: dict[str, float] = {}
+    for samples in (WINDOW, 20, 10):
+        window, mask = observe(pool, rows, np.full(len(rows), samples), rng)
+        s = high.encode(window, mask)
+        read, true = high.read(s), torch.from_numpy(pool.reading[rows])
+        tail = "" if samples == WINDOW else f"_{samples}"
+        out[f"landing_m{tail}"] = _median((read.landing_m - true[:, :2]).norm(dim=-1))
+        out[f"floor_s{tail}"] = _median((read.floor_s - true[:, 2]).abs())
+        if samples == WINDOW:
+            out["net_height_m"] = float((read.net_height_m - true[:, 4]).abs().nanmedian())
+            out["rank"] = float(effective_rank(s))
+    rows = rows[pool.previous[rows] >= 0]
+    seen = cache(high, pool, seed + 99)
+    context, s_in, w = held_out(pool, seen, rows, rng)
+    s, predicted = seen.full[torch.from_numpy(rows)], high.predict(context, s_in, w)
+    read = high.read(predicted)
+    out["aim_landing_m"] = _median((read.landing_m - w[:, 1:3]).norm(dim=-1))
+    out["aim_floor_s"] = _median((read.floor_s - w[:, 3]).abs())
+    out["r2"] = 1.0 - float((s - predicted).pow(2).sum() / (s - s.mean(0)).pow(2).sum())
+    out["goal_energy"] = _median(high.goal_energy(s, predicted))
+    return out
+
+
+def _median(x: torch.Tensor) -> float:
+    return float(x.median())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from hjepa.models.losses import sigreg, vicreg
+from hjepa.models.losses import SIGReg, effective_rank, vicreg
 from hjepa.models.low import HEAD_SCALE, LowAction, LowFuture, LowInput, LowLevel
 from hjepa.models.motor import MotorCodec
 from hjepa.training.body import RacketKinematics
@@ -22,6 +22,7 @@ from hjepa.training.collect import BEFORE, Swings
 from hjepa.training.pairs import Flights, Pairs
 from hjepa.types import Array
 
+_SIGREG = SIGReg(directions=64)
 DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
 
 
@@ -170,9 +171,9 @@ def loss(level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator) 
     aim = target.detach() if c.stop_gradient else target
     parts = {"prediction": c.prediction * F.mse_loss(predicted, aim)}
     if c.regulariser == "sigreg" and c.collapse:
-        parts["collapse"] = c.collapse * (sigreg(target, generator) + sigreg(predicted, generator))
+        parts["collapse"] = c.collapse * (_SIGREG(target, generator) + _SIGREG(predicted, generator))
     elif c.regulariser == "vicreg" and c.collapse:
-        parts["collapse"] = c.collapse * (vicreg(target) + vicreg(predicted))
+        parts["collapse"] = c.collapse * torch.stack([t for e in (target, predicted) for t in vicreg(e)]).sum()
     if c.bridge:
         seen = b.seen[:, None]
         source = target if c.bridge_to_target else target.detach()
@@ -260,6 +261,6 @@ def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0
             out["racket_m"] = float((u[:, :3] - b.contact[:, :3]).norm(dim=-1).median())
             out["racket_normal_deg"] = float(torch.rad2deg((u[:, 3:5] - b.contact[:, 4:6]).norm(dim=-1).median()))
             out["racket_speed_m_s"] = float((u[:, 6:9] - b.contact[:, 6:9]).norm(dim=-1).median())
-            out["rank"] = float(torch.linalg.matrix_rank((target - target.mean(0)), rtol=1e-2))
+            out["rank"] = float(effective_rank(target))
     level.train()
     return out

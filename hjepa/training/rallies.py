@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hjepa.errors import DataError
 from hjepa.tasks.badminton import classify, flight
 from hjepa.tasks.badminton.court import HALF_LENGTH_M, HALF_SINGLES_M
 from hjepa.tasks.badminton.returns import LaunchTable
-from hjepa.tasks.badminton.strokes import StrokeTable, load_strokes
+from hjepa.tasks.badminton.strokes import TYPES, StrokeTable, load_strokes
 from hjepa.types import Array
 
 Floats = NDArray[np.float32]
@@ -39,10 +38,11 @@ class Pool(NamedTuple):
     won: NDArray[np.int64]  # (N,) +1 the hitter wins the rally, -1 loses it, 0 not known
     last: NDArray[np.bool_]  # (N,) ends its rally
     real: NDArray[np.bool_]  # (N,)
+    named: Floats  # (N, 10) type probabilities by the frozen classifier; nan where it cannot say
 
-    def macro(self) -> Floats:
-        """Macro-actions w (N, 4): type, placement x, y, tempo."""
-        return np.concatenate([self.type[:, None], self.reading[:, :3]], axis=1).astype(np.float32)
+    def macro(self, rows: Rows) -> Floats:
+        """Macro-actions w (..., 4) of rows (...): type, placement x, y, tempo."""
+        return np.concatenate([self.type[rows][..., None], self.reading[rows][..., :3]], axis=-1).astype(np.float32)
 
 
 def build_pool(split: str, simulated: int, seed: int) -> Pool:
@@ -74,7 +74,15 @@ def real_strokes(split: str, rng: np.random.Generator) -> Pool:
         won=table.won[rows].astype(np.int64),
         last=table.last[rows],
         real=np.ones(len(rows), dtype=bool),
+        named=_named_real(table, rows, (before < 0) | (previous >= 0)),
     )
+
+
+def _named_real(table: StrokeTable, rows: Rows, fit: NDArray[np.bool_]) -> Floats:
+    """What the frozen classifier says of services and of strokes whose incoming flight is known, (N, 10)."""
+    named = np.full((len(rows), len(TYPES)), np.nan, dtype=np.float32)
+    named[fit] = classify.classify(classify.table_features(table, rows[fit]))
+    return named
 
 
 def _feet_before(table: StrokeTable, rows: Rows, before: Rows) -> tuple[Array, Array]:
@@ -87,7 +95,7 @@ def _feet_before(table: StrokeTable, rows: Rows, before: Rows) -> tuple[Array, A
 
 
 def free_launches(n: int, rng: np.random.Generator, table: LaunchTable) -> tuple[Array, Array]:
-    """Launches x0, v0 (n, 3) all over the hitter's half and beyond what is sensible, to points around the other half."""
+    """Launches x0, v0 (n, 3) from all over the hitter's half to points in and around the other half."""
     x0, v0 = np.empty((0, 3)), np.empty((0, 3))
     while len(x0) < n:
         size = n + 64
@@ -103,12 +111,15 @@ def _aimed(start: Array, rng: np.random.Generator, table: LaunchTable) -> tuple[
     wide = HALF_SINGLES_M + 0.8
     target = np.stack([-rng.uniform(*TARGET_DEPTH_M, size), rng.uniform(-wide, wide, size)], axis=-1)
     v = table.launch(start, target, rng.uniform(*ELEVATION_RAD, size))
-    return np.isfinite(v).all(axis=1), v
+    good: NDArray[np.bool_] = np.isfinite(v).all(axis=1)
+    return good, v
 
 
 def answers(pool: Pool, n: int, rng: np.random.Generator, table: LaunchTable) -> Pool:
     """n strokes that answer strokes of the pool from a point of their flight; a tenth miss and let them fly on."""
-    lands_ahead = (pool.reading[:, 0] < -0.5) & (pool.reading[:, 0] > -HALF_LENGTH_M - 1.0) & (pool.reading[:, 4] > 1.55)
+    lands_ahead = (
+        (pool.reading[:, 0] < -0.5) & (pool.reading[:, 0] > -HALF_LENGTH_M - 1.0) & (pool.reading[:, 4] > 1.55)
+    )
     source = rng.choice(np.flatnonzero(lands_ahead), 2 * n)
     x_in, v_in, time_s = _meeting(pool, source, rng)
     fine = (x_in[:, 0] < -0.3) & (x_in[:, 2] > 0.2) & (x_in[:, 2] < 2.75) & (np.abs(x_in[:, 1]) < 3.0)
@@ -125,23 +136,18 @@ def answers(pool: Pool, n: int, rng: np.random.Generator, table: LaunchTable) ->
         time_s[keep],
     )
     out = _simulated(start, v, rng)
+    named = classify.classify(classify.stroke_features(start, v, incoming))
     stand = start[:, :2] + rng.normal(0.0, 1.0, (len(start), 2))
-    opponent = classify.canonical(pool.reading[source, 5:8].astype(np.float64))[:, :2] + rng.normal(0.0, 0.4, (len(start), 2))
+    opponent = classify.canonical(pool.reading[source, 5:8].astype(np.float64))[:, :2] + rng.normal(
+        0.0, 0.4, (len(start), 2)
+    )
     return out._replace(
-        type=np.where(miss, -1, _sure_types(start, v, incoming)),
+        type=np.where(miss, -1, np.where(named.max(axis=1) > SURE, named.argmax(axis=1), -1)),
+        named=np.where(miss[:, None], np.nan, named).astype(np.float32),
         previous=source,
         hitter_m=stand.astype(np.float32),
         receiver_m=opponent.astype(np.float32),
     )
-
-
-def _sure_types(x0: Array, v0: Array, incoming: classify.Incoming) -> NDArray[np.int64]:
-    """Types (N,) by the frozen classifier, -1 where it is not sure or not there (before its own training)."""
-    try:
-        p = classify.classify(classify.stroke_features(x0, v0, incoming))
-    except (FileNotFoundError, DataError):
-        return np.full(len(x0), -1, dtype=np.int64)
-    return np.where(p.max(axis=1) > SURE, p.argmax(axis=1), -1).astype(np.int64)
 
 
 def _meeting(pool: Pool, rows: Rows, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -179,9 +185,10 @@ def _simulated(x0: Array, v0: Array, rng: np.random.Generator) -> Pool:
         won=zero,
         last=np.zeros(n, dtype=bool),
         real=np.zeros(n, dtype=bool),
+        named=np.full((n, len(TYPES)), np.nan, dtype=np.float32),
     )
 
 
 def _join(a: Pool, b: Pool) -> Pool:
     """Rows of a, then of b; b's `previous` already counts in rows of a."""
-    return Pool(*(np.concatenate(pair) for pair in zip(a, b, strict=True)))  # type: ignore[arg-type]
+    return Pool(*(np.concatenate(pair) for pair in zip(a, b, strict=True)))

@@ -24,7 +24,7 @@ from hjepa.bus.link import Publisher, Requester
 from hjepa.bus.messages import pack
 from hjepa.bus.node import TICK_NS, BusConfig
 from hjepa.bus.processes import NodeSpec, ProcessGraph, build
-from hjepa.bus.topics import Empty, Reset, Tick, address
+from hjepa.bus.topics import TOPICS, Empty, Reset, Tick, address
 from hjepa.errors import ConfigError, LinkError, NodeDied
 from hjepa.handover import Handover
 from hjepa.types import JointTrajectory, Launch, RobotState
@@ -110,7 +110,9 @@ def test_lockstep_over_processes_says_what_direct_calls_say():
             assert_same(graph.play(START, LAUNCH, seed), directly(seed))
         assert os.getpid() not in pids.values() and len(set(pids.values())) == 3
         folder = graph.config.base.removeprefix("ipc://")
+        assert Path(folder).parent == Path(tempfile.gettempdir())
         assert Path(folder).stat().st_mode & 0o077 == 0, "nobody else may open the sockets"
+        assert {path.name for path in Path(folder).iterdir()} == set(TOPICS)
     assert all(process.exitcode == 0 for process in graph.processes.values())
     assert not Path(folder).exists()
 
@@ -157,7 +159,7 @@ def test_a_dead_low_level_names_itself_at_once():
 
 def test_without_its_low_level_the_driver_brakes_holds_and_the_episode_ends():
     world = PointWorld()
-    with InprocGraph(world, PointHigh(), PointLow(die_at=5), answer_timeout_s=0.2) as graph:
+    with InprocGraph(world, PointHigh(), PointLow(die_at=5), answer_timeout_s=1.0) as graph:
         episode = graph.play(START, LAUNCH, 3, finish=True)
     driver = episode.status["driver"]
     assert "low" not in episode.status
@@ -190,12 +192,33 @@ def test_without_its_high_level_the_low_one_keeps_the_goal():
                 raise RuntimeError("gone")
             return super().decide(observation, reachability)
 
-    with InprocGraph(PointWorld(), DeafHigh(), PointLow(), answer_timeout_s=0.4) as graph:
+    with InprocGraph(PointWorld(), DeafHigh(), PointLow(), answer_timeout_s=2.0) as graph:
         episode = graph.play(START, LAUNCH, 3, finish=True)
     assert len(episode.goals) == 1
     assert {plan.goal_id for plan in episode.plans} == {1}
     assert len(episode.commands) == len(directly(3)[0]["commands"])
     assert episode.status["low"].counts["high.silent"] == 1
+
+
+def test_what_is_not_finite_never_leaves_a_level():
+    class SickHigh(PointHigh):
+        def decide(self, observation, reachability):
+            goal = super().decide(observation, reachability)
+            return goal._replace(embedding=np.full(2, np.nan)) if goal and goal.id == 2 else goal
+
+    class SickLow(PointLow):
+        def plan(self, observation, goal):
+            command = super().plan(observation, goal)
+            return command._replace(q_rad=command.q_rad * np.inf) if self.plans == 4 else command
+
+    world = PointWorld()
+    with InprocGraph(world, SickHigh(), SickLow()) as graph:
+        episode = graph.play(START, LAUNCH, 3)
+    assert episode.status["high"].counts["goal.unsendable.non_finite"] == 1
+    assert episode.status["low"].counts["command.unsendable.non_finite"] == 1
+    assert [goal.id for goal in episode.goals] == [1, 3, 4, 5, 6, 7]
+    assert episode.status["driver"].counts["command.applied"] == len(directly(3)[0]["commands"]) - 1
+    assert all(np.isfinite(command.q_rad).all() for command in world.commands)
 
 
 def test_a_wrong_start_is_refused_in_words_and_the_graph_lives():
@@ -329,7 +352,7 @@ def test_a_silent_low_node_is_waited_for_once():
         rig.reset()
         started = time.monotonic()
         assert rig.ask("tick", Tick(50)).tick == 50
-        assert 0.2 <= time.monotonic() - started < 0.2 * 10
+        assert 0.2 <= time.monotonic() - started < 0.2 * 25
         assert rig.ask("get_status").counts["low.silent"] == 1
 
 
@@ -359,7 +382,7 @@ def test_in_real_time_nobody_waits():
 
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_killed_low_process_leaves_a_robot_that_brakes_and_holds(kill):
-    with ProcessGraph(specs(), clock="realtime") as graph:
+    with ProcessGraph(specs(driver={"ticks": 150}), clock="realtime") as graph:
         low = graph.processes["low"].pid
 
         def listener(topic, message):
@@ -369,8 +392,8 @@ def test_a_killed_low_process_leaves_a_robot_that_brakes_and_holds(kill):
         episode = graph.play(START, LAUNCH, 3, listener=listener, finish=True)
         os.kill(low, signal.SIGCONT) if kill == signal.SIGSTOP else None
         assert "low" not in episode.status
-        assert episode.status["driver"].counts["expired.in_force"] == 1
-        assert len(episode.commands) < 18
+        assert episode.status["driver"].counts["expired.in_force"] >= 1
+        assert len(episode.commands) < 20, "of 35 that a living one sends"
         assert_stops(episode)
 
 
@@ -384,7 +407,7 @@ def test_a_latched_hold_needs_a_deliberate_rearm():
 
         def send(answer):
             now = rig.ask("get_status").sequence * 10
-            rig.commands.send("command", command(now, valid_ms=50), stamp_ns=time.monotonic_ns(), answers=answer)
+            rig.commands.send("command", command(now, valid_ms=2000), stamp_ns=time.monotonic_ns(), answers=answer)
 
         def until(condition):
             deadline = time.monotonic() + WAIT_S
@@ -495,10 +518,3 @@ def running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def test_sockets_lie_in_a_fresh_folder_of_their_own():
-    with ProcessGraph(specs()) as graph:
-        folder = Path(graph.config.base.removeprefix("ipc://"))
-        assert folder.parent == Path(tempfile.gettempdir())
-        assert {path.name for path in folder.iterdir()} >= {"observation", "goal", "command", "reachability"}

@@ -31,7 +31,9 @@ OBSERVATION = Observation(
     7, np.arange(3.0), np.ones(J), np.full((K, 3), 0.5), np.arange(K) % 2 == 0, np.arange(K, dtype=np.int64)
 )
 COMMAND = JointTrajectory(20, 0.01, np.arange(15.0).reshape(H, J), np.zeros((H, J)), 50_000_000)
-GOAL = Goal(1, 2, 3, np.arange(4.0), np.eye(D), np.array([3.0, -1.0]), "net shot", np.zeros((2, D)), np.ones(2))
+GOAL = Goal(
+    1, 2, 3, np.arange(4.0), np.eye(D), np.array([3.0, -1.0]), "net shot", np.zeros((2, D)), np.array([1.0, np.inf])
+)
 
 
 def frame_of(kind="command", value=COMMAND, **header):

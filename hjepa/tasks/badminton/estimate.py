@@ -1,7 +1,7 @@
 """Where the shuttle is, from its noisy track: an extended Kalman filter on position, velocity and drag length.
 
-The classical rival's eye. The first samples start it by Gauss-Newton on the flight equation (the filter's linearisation is
-poor before the speed is known); from then on every new sample is one predict and one update step (Anderson & Moore
+The classical rival's eye. The first samples start it by Gauss-Newton on the flight equation (the filter's linearisation
+is poor before the speed is known); from then on every new sample is one predict and one update step (Anderson & Moore
 1979, ch. 8), so that the whole history counts. Legend: K window slots, n samples.
 """
 

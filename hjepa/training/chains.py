@@ -17,7 +17,7 @@ from hjepa.training.rallies import WINDOW, Pool, Rows
 class Chains(NamedTuple):
     """B chains of up to T strokes in which each answers the one before it."""
 
-    window_m: Tensor  # (B, T, K, 3) noisy, 0 where masked
+    window_m: Tensor  # (B, T, K, 3) noisy, 0 where masked; empty if not asked for
     mask: Tensor  # (B, T, K)
     there: Tensor  # (B, T) 1 where the chain has a stroke
     full: Tensor  # (B, T) 1 where the whole window is seen
@@ -31,10 +31,8 @@ class Chains(NamedTuple):
 
     def context(self, t: int, before: Tensor, before_there: Tensor, incoming_there: Tensor, keep: Tensor) -> Context:
         """What is known before stroke t; keep (B, 3) drops feet of hitter, of receiver, and the stroke before."""
-        known = torch.stack(
-            [self.known[:, t, 0] * keep[:, 0], self.known[:, t, 1] * keep[:, 1], before_there * keep[:, 2], incoming_there],
-            dim=-1,
-        )
+        feet = [self.known[:, t, 0] * keep[:, 0], self.known[:, t, 1] * keep[:, 1]]
+        known = torch.stack([*feet, before_there * keep[:, 2], incoming_there], dim=-1)
         return Context(self.hitter_m[:, t], self.receiver_m[:, t], before, known)
 
 
@@ -44,6 +42,10 @@ class Noise(NamedTuple):
     sigma_m: float = 0.010
     dropout: float = 0.02
     shortest: int = 6  # samples of a truncated window
+
+
+NOISE = Noise()
+Seen = tuple[Tensor, Tensor]
 
 
 def chain_rows(pool: Pool, rows: Rows, length: int) -> Rows:
@@ -56,35 +58,41 @@ def chain_rows(pool: Pool, rows: Rows, length: int) -> Rows:
     return chain
 
 
-def chains(pool: Pool, chain: Rows, rng: np.random.Generator, cut: float, noise: Noise = Noise()) -> Chains:  # noqa: B008
+def observe(
+    pool: Pool, rows: Rows, seen: Rows, rng: np.random.Generator, noise: Noise = NOISE
+) -> tuple[Tensor, Tensor]:
+    """What the tracker shows of strokes `rows` (...): windows (..., K, 3), 0 where masked, and masks (..., K), when
+    only the first `seen` (...) samples have been taken."""
+    exact = pool.window_m[rows]
+    mask = (rng.random(exact.shape[:-1]) >= noise.dropout) & (np.arange(WINDOW) < seen[..., None])
+    window = exact + noise.sigma_m * rng.standard_normal(exact.shape, dtype=np.float32)
+    return _t(np.where(mask[..., None], window, 0.0)), _t(mask)
+
+
+def chains(
+    pool: Pool, chain: Rows, rng: np.random.Generator, cut: float, noise: Noise = NOISE, windows: bool = True
+) -> Chains:
     """Chains of the given rows (B, T); the oldest stroke of each is truncated with probability `cut`."""
     there = chain >= 0
     i = np.where(there, chain, 0)
-    exact = pool.window_m[i]
-    mask = (rng.random(exact.shape[:-1]) >= noise.dropout) & there[..., None]
     oldest = there & ~np.concatenate([np.zeros_like(there[:, :1]), there[:, :-1]], axis=1)
     short = oldest & (rng.random(len(chain)) < cut)[:, None]
-    seen = np.where(short, rng.integers(noise.shortest, WINDOW, chain.shape), WINDOW)
-    mask &= np.arange(WINDOW) < seen[..., None]
-    window = exact + noise.sigma_m * rng.standard_normal(exact.shape, dtype=np.float32)
+    seen = np.where(short, rng.integers(noise.shortest, WINDOW, chain.shape), WINDOW) * there
+    window, mask = observe(pool, i, seen, rng, noise) if windows else (torch.zeros(0), torch.zeros(0))
     known = np.isfinite(np.stack([pool.hitter_m[i, 0], pool.receiver_m[i, 0]], axis=-1)) & there[..., None]
     return Chains(
-        window_m=_t(np.where(mask[..., None], window, 0.0)),
-        mask=_t(mask),
+        window_m=window,
+        mask=mask,
         there=_t(there),
         full=_t(there & ~short),
         reading=_t(pool.reading[i]),
-        macro=_t(_macro(pool, i)),
+        macro=_t(pool.macro(i)),
         hitter_m=_t(np.nan_to_num(pool.hitter_m[i])),
         receiver_m=_t(np.nan_to_num(pool.receiver_m[i])),
         known=_t(known),
         won=_t(pool.won[i] * there),
         last=_t(pool.last[i] & there),
     )
-
-
-def _macro(pool: Pool, i: Rows) -> NDArray[np.float32]:
-    return np.concatenate([pool.type[i][..., None], pool.reading[i][..., :3]], axis=-1).astype(np.float32)
 
 
 def _t(x: NDArray[np.generic]) -> Tensor:

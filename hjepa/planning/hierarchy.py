@@ -1,0 +1,205 @@
+"""The high level's decision: which macro-action answers the stroke that is coming.
+
+    E(w) = - win log-odds                     of winning after the opponent's reply to P(context, s_in, w)
+           - support log p(w | situation)     real players answer with this here
+           - name log p(type of w | P(...))   it will be the shot that it is called
+           + reach reachability(P(...))       the low level's energy for that goal
+           - mixing Gumbel noise              a mixed strategy: argmin then samples exp(-E / mixing)
+
+The search stays inside the support: only macro-actions of a codebook of real strokes, the most probable ones, well inside
+the court. Implements protocols.HighLevel. Legend: C candidates, D upper latent, K window slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hjepa.protocols import Reachability
+from hjepa.types import NS, Array, Goal, Observation
+
+NET_M = 1.524
+
+
+class Readable(Protocol):
+    """The readings of an embedding that the decision uses."""
+
+    @property
+    def net_height_m(self) -> Tensor: ...
+
+
+class Shots(Protocol):
+    """What the decision asks of a high level."""
+
+    codebook: Tensor  # (C, 4)
+    precision: Tensor  # (D, D)
+
+    def encode(self, window: Tensor, mask: Tensor) -> Tensor: ...
+
+    def context(self, batch: int = 1, hitter_m: Tensor | None = None) -> Any: ...
+
+    def code_log_prior(self, context: Any, s_in: Tensor) -> Tensor: ...
+
+    def predict(self, context: Any, s_in: Tensor, w: Tensor) -> Tensor: ...
+
+    def read(self, s: Tensor, s_in: Tensor | None = None) -> Readable: ...
+
+    def named_logits(self, s: Tensor, s_in: Tensor | None = None) -> Tensor: ...
+
+    def win_probability(self, s: Tensor, s_in: Tensor, context: Any) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class HighPlanConfig:
+    """Weights and budget of the decision."""
+
+    candidates: int = 16
+    prior_floor: float = 0.003  # macro-actions less probable than this are outside the support
+    margin_m: float = 0.30  # targets lie this far inside the singles court
+    net_margin_m: float = 0.10  # predicted height over the tape
+    name_floor: float = 0.35  # least probability that the shot is what it is called
+    win: float = 1.0
+    support: float = 1.0
+    name: float = 1.0
+    reach: float = 1.0
+    mixing: float = 1.0
+    samples: int = 8  # tracker samples before anything is decided
+    latency_s: float = 0.05  # from the observation to the goal in force
+    window: int = 40  # K
+
+
+class Candidates(NamedTuple):
+    """Macro-actions in question. Targets are in the world frame, the opponent's side at x > 0."""
+
+    embeddings: Array  # (C, D) predicted embeddings: the goals
+    macro: Array  # (C, 4) type index, canonical placement x, y, tempo
+    types: tuple[str, ...]  # (C,)
+    target_xy_m: Array  # (C, 2)
+    log_prior: Array  # (C,)
+    win: Array  # (C,) probability of winning the rally
+    named: Array  # (C,) probability of the type, as the frozen classifier would have it
+    net_height_m: Array  # (C,) predicted, over x = 0
+    codes: Array  # (C,) rows of the codebook
+
+    def value(self, config: HighPlanConfig) -> Array:
+        """Energy (C,) without reachability and mixing."""
+        odds = np.log(self.win) - np.log1p(-self.win)
+        return -config.win * odds - config.support * self.log_prior - config.name * np.log(self.named)
+
+
+class HighPlanner:
+    """One decision a stroke. `types` are the names of the type indices; `feet` tells where the robot stands (x, y)."""
+
+    def __init__(
+        self,
+        model: Shots,
+        types: Sequence[str],
+        config: HighPlanConfig = HighPlanConfig(),  # noqa: B008 (frozen value)
+        feet: Callable[[Observation], Array] = lambda observation: observation.q_rad[:2],
+    ) -> None:
+        self.model, self.types, self.config, self.feet = model, tuple(types), config, feet
+        self._seed = self._decisions = 0
+        self._decided = False
+        self._allowed = _inside(model.codebook[:, 1:3], config.margin_m)
+
+    def reset(self, seed: int = 0) -> None:
+        """A new stroke comes; `seed` fixes the mixed strategy's draw."""
+        self._seed, self._decided = seed, False
+
+    @torch.no_grad()
+    def candidates(self, window: Array, mask: Array, feet_xy_m: Array | None = None) -> Candidates:
+        """Macro-actions for an incoming window (K, 3), mask (K,) (its hitter at x > 0) and the robot's feet (2,), world."""
+        c, model = self.config, self.model
+        s_in = model.encode(_row(window), _row(mask))
+        hitter = None if feet_xy_m is None else -_row(feet_xy_m)
+        log_prior = model.code_log_prior(model.context(1, hitter), s_in)[0]
+        codes = torch.where(self._allowed, log_prior, -torch.inf).topk(c.candidates).indices
+        w, many = model.codebook[codes], s_in.expand(len(codes), -1)
+        context = model.context(len(codes), None if hitter is None else hitter.expand(len(codes), -1))
+        ahead = model.predict(context, many, w)
+        named = model.named_logits(ahead, many).softmax(-1).gather(1, w[:, :1].long())[:, 0]
+        net = model.read(ahead, many).net_height_m
+        wins = model.win_probability(ahead, many, context)
+        keep = _kept(log_prior[codes], named, net, c)
+        return Candidates(
+            embeddings=_array(ahead[keep]),
+            macro=_array(w[keep]),
+            types=tuple(self.types[int(k)] for k in w[keep, 0]),
+            target_xy_m=-_array(w[keep, 1:3]),
+            log_prior=_array(log_prior[codes][keep]),
+            win=_array(wins[keep].clamp(1e-4, 1 - 1e-4)),
+            named=_array(named[keep].clamp_min(1e-4)),
+            net_height_m=_array(net[keep]),
+            codes=_array(codes[keep]),
+        )
+
+    def energies(self, candidates: Candidates, reach: Array) -> Array:
+        """(C,) with the low level's energies (C,) and this stroke's draw of the mixed strategy."""
+        c = self.config
+        rng = np.random.default_rng([self._seed, self._decisions])
+        noise = rng.gumbel(size=len(self._allowed))[candidates.codes.astype(np.int64)]
+        return candidates.value(c) + c.reach * reach - c.mixing * noise
+
+    def choose(self, candidates: Candidates, reach: Array) -> int:
+        """Index of the candidate of least energy."""
+        return int(np.argmin(self.energies(candidates, reach)))
+
+    def decide(self, observation: Observation, reachability: Reachability) -> Goal | None:
+        """The goal, once enough of the flight has been seen; None before and after: the last goal stays in force."""
+        if self._decided or int(observation.tracker_mask.sum()) < self.config.samples:
+            return None
+        found = self.candidates(*flight_window(observation, self.config.window), self.feet(observation))
+        energies = self.energies(found, reachability(found.embeddings))
+        i = int(np.argmin(energies))
+        self._decided = True
+        self._decisions += 1
+        return Goal(
+            id=self._decisions,
+            stamp_ns=observation.stamp_ns,
+            start_ns=observation.stamp_ns + round(self.config.latency_s * NS),
+            embedding=found.embeddings[i],
+            precision=_array(self.model.precision),
+            target_xy_m=found.target_xy_m[i],
+            type=found.types[i],
+            candidates=found.embeddings,
+            energies=energies,
+        )
+
+
+def flight_window(observation: Observation, slots: int = 40) -> tuple[Array, Array]:
+    """The incoming flight from its first measured slot on: window (K, 3) and mask (K,), world frame."""
+    first = int(np.argmax(observation.tracker_mask))
+    seen = observation.tracker_xyz_m[first : first + slots]
+    window, mask = np.zeros((slots, 3)), np.zeros(slots)
+    window[: len(seen)] = seen
+    mask[: len(seen)] = observation.tracker_mask[first : first + slots]
+    return window, mask
+
+
+def _inside(placement: Tensor, margin_m: float) -> Tensor:
+    """(C,) True where a canonical placement (C, 2) lies well inside the opponent's singles court and behind the net."""
+    depth, across = -placement[:, 0], placement[:, 1].abs()
+    return (depth >= margin_m) & (depth <= 6.70 - margin_m) & (across <= 2.59 - margin_m)
+
+
+def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, c: HighPlanConfig) -> Tensor:
+    """(C,) True for candidates in the support that pass the net and are what they are called; never none."""
+    likely = log_prior >= np.log(c.prior_floor)
+    over, true = net_m >= NET_M + c.net_margin_m, named >= c.name_floor
+    for keep in (likely & over & true, likely & over, likely):
+        if bool(keep.any()):
+            return keep
+    return log_prior >= log_prior.max()
+
+
+def _row(x: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]
+
+
+def _array(x: Tensor) -> Array:
+    return x.double().numpy()

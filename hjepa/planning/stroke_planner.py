@@ -1,0 +1,191 @@
+"""The low level's decisions: propose, search, keep or change the motor latent, decode it to a joint trajectory.
+
+Implements protocols.LowLevel with a level, a proposal and limits handed in. A motor latent names an event in the world
+and does not change as time passes; each re-planning re-encodes what is seen, searches a few steps from the latent in
+force and keeps it unless the energy falls by a margin. Legend: C candidates, H proposals, X search variables,
+G goal space, J joints, M motor latent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hjepa import stroke
+from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.protocols import Planner
+from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
+
+
+@dataclass(frozen=True)
+class LowPlanConfig:
+    """Budget and timing of the low level."""
+
+    latency_s: float = 0.02  # from an observation to the start of the command it led to
+    goal_latency_s: float = 0.04  # what the high level takes: added when it asks what is reachable
+    first_starts: int = 4
+    first_iterations: int = 6
+    starts: int = 2
+    iterations: int = 2
+    accept_margin: float = 0.02
+    freeze_s: float = 0.07  # nearer to the event than this the latent stays
+    valid_s: float = 0.5
+    search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
+    min_samples: int = 5  # tracker samples before anything is planned
+
+
+class Committed(NamedTuple):
+    """The plan in force."""
+
+    goal_id: int
+    x: Tensor  # (X,), time to go counted from `stamp_ns`
+    stamp_ns: int
+    event_ns: int
+    command: JointTrajectory
+    energy: float
+    spares: Tensor  # (C, X) other starts of the last search, same stamp
+
+
+class StrokePlanner:
+    """One stroke at a time; `reset` forgets the last one."""
+
+    def __init__(
+        self,
+        level: Any,
+        proposal: Any,
+        spec: RobotSpec,
+        root: Tensor,
+        config: LowPlanConfig = LowPlanConfig(),  # noqa: B008 (frozen value)
+        weights: LowWeights = LowWeights(),  # noqa: B008
+        planner: Planner | None = None,
+    ) -> None:
+        self.level, self.proposal, self.spec, self.root = level, proposal, spec, root
+        self.config, self.weights = config, weights
+        self.planner: Planner = planner or GaussNewton()
+        self.limits = limits_of(spec)
+        self._committed: Committed | None = None
+        self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
+
+    def reset(self, seed: int = 0) -> None:
+        """Forget the last stroke. `seed` is unused: the search draws no random numbers."""
+        del seed
+        self._committed = None
+        self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
+
+    @property
+    def committed(self) -> Committed | None:
+        """The plan in force."""
+        return self._committed
+
+    def explain(self) -> MotorPlan:
+        """What the latest `plan` chose."""
+        return self._explained
+
+    def reachability(self, observation: Observation, candidates: Array) -> Array:
+        """Energy (C,) of the best proposal for each candidate goal (C, G)."""
+        with torch.no_grad():
+            z, joints = self._encode(observation)
+            goals = torch.from_numpy(np.ascontiguousarray(candidates, dtype=np.float32))
+            starts = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
+            h = starts.shape[1]
+            latency = self.config.latency_s + self.config.goal_latency_s
+            situation = self._situation(observation, z, goals.repeat_interleave(h, 0), latency)
+            residual = StrokeResidual(self.level, self.limits, self.weights, situation)
+            return residual.energy(starts.flatten(0, 1)).view(len(goals), h).amin(dim=1).double().numpy()
+
+    def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
+        """Trajectory for the goal from what is seen now; None: the last command stays in force."""
+        if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
+            return None
+        old = self._committed if self._committed and self._committed.goal_id == goal.id else None
+        if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
+            return self._keep(old, observation.stamp_ns)
+        with torch.no_grad():
+            z, joints = self._encode(observation)
+            g = torch.from_numpy(np.ascontiguousarray(goal.embedding, dtype=np.float32))[None]
+            situation = self._situation(observation, z, g, self.config.latency_s)
+            residual = StrokeResidual(self.level, self.limits, self.weights, situation)
+            x, energy, spares, count = self._search(residual, z, g, joints, old, observation.stamp_ns)
+        if x is None and old:
+            self._explained = MotorPlan(goal.id, old.x[:-1].double().numpy(), energy, count, 0.0)
+            return self._keep(old, observation.stamp_ns)
+        assert x is not None
+        return self._commit(x, energy, spares, count, observation.stamp_ns, goal.id, situation)
+
+    def _search(
+        self, residual: StrokeResidual, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], old: Committed | None, stamp_ns: int
+    ) -> tuple[Tensor | None, float, Tensor, int]:
+        """Best x (X,) or None to keep the old one; its energy; spare starts; candidates scored."""
+        c = self.config
+        proposals = self._propose(z, g, joints)[0]  # (H, X)
+        if old is None or not c.search:
+            energy = residual.energy(proposals)
+            order = torch.argsort(energy)
+            if not c.search:
+                return proposals[order[0]], float(energy[order[0]]), proposals[order[:1]], len(proposals)
+            plan = self.planner.plan(residual, proposals[order[: c.first_starts]], c.first_iterations)
+            return plan.x, plan.energy, plan.starts[: c.starts], plan.evaluations + len(proposals)
+        passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
+        warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
+        warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
+        now = float(residual.energy(warm[:1])[0])
+        plan = self.planner.plan(residual, warm, c.iterations)
+        if plan.energy > now * (1.0 - c.accept_margin):
+            return None, now, warm, plan.evaluations + 1
+        return plan.x, plan.energy, plan.starts, plan.evaluations + 1
+
+    def _commit(
+        self, x: Tensor, energy: float, spares: Tensor, count: int, stamp_ns: int, goal_id: int, situation: Situation
+    ) -> JointTrajectory:
+        event = self.level.codec.decode(x[None, :-1])
+        q, dq, before = (part[0].double().numpy() for part in event)
+        to_go_s = float(x[-1]) * TIME_S
+        start_ns = stamp_ns + round(situation.latency_s * NS)
+        state = stroke.JointState(*(part[0].double().numpy() for part in (situation.q, situation.dq, situation.ddq)))
+        command = stroke.trajectory(
+            state,
+            stroke.Event(q, dq, before, to_go_s - situation.latency_s),
+            self.spec.q_home_rad,
+            self.spec.ddq_max_rad_s2,
+            start_ns=start_ns,
+            valid_ns=round(self.config.valid_s * NS),
+        )
+        self._committed = Committed(goal_id, x, stamp_ns, stamp_ns + round(to_go_s * NS), command, energy, spares)
+        self._explained = MotorPlan(goal_id, x[:-1].double().numpy(), energy, count, 0.0)
+        return command
+
+    def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
+        """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
+        return stroke.resume(old.command, stamp_ns + round(self.config.latency_s * NS))
+
+    def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        z = self.level.see(
+            _row(observation.tracker_xyz_m), _row(observation.tracker_mask), _row(observation.q_rad), _row(observation.dq_rad_s)
+        )
+        return z, (_row(observation.q_rad), _row(observation.dq_rad_s))
+
+    def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, H, X) for z (B, D), goals (B, G)."""
+        return self.proposal(z, g, *(part.expand(len(z), -1) for part in joints))
+
+    def _situation(self, observation: Observation, z: Tensor, goal: Tensor, latency_s: float) -> Situation:
+        if self._committed is None:
+            state = stroke.JointState(observation.q_rad, observation.dq_rad_s, np.zeros_like(observation.q_rad))
+        else:
+            state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
+        return Situation(z, *(_row(part) for part in state), latency_s, goal, self.root)
+
+
+def limits_of(spec: RobotSpec) -> Limits:
+    """A RobotSpec's limits as tensors."""
+    arrays = (spec.q_min_rad, spec.q_max_rad, spec.dq_max_rad_s, spec.ddq_max_rad_s2)
+    return Limits(*(torch.tensor(a, dtype=torch.float32) for a in arrays))
+
+
+def _row(x: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]
