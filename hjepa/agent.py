@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hjepa.diary import Diary
 from hjepa.handover import Handover
 from hjepa.protocols import HighLevel, LowLevel
-from hjepa.types import Goal, JointTrajectory, Observation
+from hjepa.types import Decision, Goal, JointTrajectory, Observation
 
 
 class Thought(NamedTuple):
@@ -26,7 +27,7 @@ class HierarchicalAgent:
     """Two levels over observations; the same objects serve as nodes on the bus."""
 
     def __init__(self, high: HighLevel, low: LowLevel) -> None:
-        self.high, self.low, self.handover = high, low, Handover()
+        self.high, self.low, self.handover, self.diary = high, low, Handover(), Diary()
         self.thought = Thought(None, None)
 
     def reset(self, seed: int = 0) -> None:
@@ -34,14 +35,23 @@ class HierarchicalAgent:
         for part in (self.high, self.low):
             part.reset(seed)
         self.handover.reset()
+        self.diary.reset()
         self.thought = Thought(None, None)
 
     def act(self, observation: Observation) -> JointTrajectory | None:
         """Joint trajectory for what is seen now; None while there is nothing to answer, or to keep the last one."""
+        self.diary.begin()
         decided = self.high.decide(observation, lambda goals: self.low.reachability(observation, goals))
+        self.diary.decided(decided)
         if decided:
             self.handover.offer(decided)
         goal = self.handover.at(observation.stamp_ns)
         command = self.low.plan(observation, goal) if goal else None
+        self.diary.planned(goal, self.low, command)
         self.thought = Thought(goal, command)
         return command
+
+    @property
+    def decision(self) -> Decision | None:
+        """The latest decision, for the record."""
+        return self.diary.decision

@@ -74,30 +74,56 @@ class TaskSection(Section):
     random: RandomFeed = RandomFeed()
 
 
-class LowWeights(Section):
-    """Weights of the terms of the low level's energy."""
+class LowWeightsSection(Section):
+    """Weights of the terms of the low level's energy, as in planning.objectives; guards count in their tolerances."""
 
     goal: float = key(1.0, "distance of the predicted outcome to the sub-goal, in the upper latent", ge=0)
-    effort: float = key(0.02, "predicted |torque x joint speed|", ge=0)
-    guard: float = key(10.0, "predicted net, own-body, joint-limit and keep-out violations", ge=0)
+    offset: float = key(1.0, "predicted distance of the contact from the racket's centre, per 0.06 m", ge=0)
+    net: float = key(1.0, "predicted height over the tape below 0.15 m, per 0.08 m", ge=0)
+    limits: float = key(1.0, "joint speed, acceleration and range beyond their limits", ge=0)
+    effort: float = key(0.15, "share of the joints' acceleration used", ge=0)
+    prior: float = key(0.05, "distance of the motor latent from the middle of the data's", ge=0)
 
 
 class LowSection(Section):
-    replan_period_ms: int = key(40, "time between two low-level plans, whole 10 ms ticks", ge=10, multiple_of=10)
-    latency_ms: int = key(20, "planning time charged to the clock in lockstep", ge=0)
-    planner: Literal["cem", "mppi", "gradient"] = key("cem", "the search of mode 2")
-    iterations: int = key(3, "search iterations per plan; 0: the proposal alone", ge=0)
-    candidates: int = key(64, "motor latents scored per iteration", ge=1)
-    elites: int = key(8, "best candidates kept per iteration", ge=1)
+    """The low level's search, as in planning.stroke_planner."""
+
+    replan_period_ms: int = key(40, "time between two low-level plans (ms), whole 10 ms ticks", ge=10, multiple_of=10)
+    latency_ms: int = key(20, "planning time (ms) charged to the clock in lockstep", ge=0)
+    planner: Literal["gradient", "cem"] = key("gradient", "the search of mode 2: Gauss-Newton, or cross-entropy")
+    first_starts: int = key(4, "proposals from which the first search of a goal starts", ge=1)
+    first_iterations: int = key(6, "iterations of the first search of a goal", ge=1)
+    starts: int = key(2, "motor latents from which a later search starts, the one in force first", ge=1)
+    iterations: int = key(2, "iterations of a later search", ge=1)
+    candidates: int = key(128, "cem: motor latents drawn per iteration", ge=2)
+    elites: int = key(12, "cem: best candidates kept per iteration", ge=2)
     accept_margin: float = key(0.02, "a new motor latent must lower the energy by this share", ge=0)
-    weights: LowWeights = LowWeights()
+    freeze_ms: int = key(70, "nearer to the contact than this (ms) the motor latent stays", ge=0)
+    valid_ms: int = key(500, "how long (ms) a command may be followed without a newer one", ge=50)
+    weights: LowWeightsSection = LowWeightsSection()
+
+
+class HighWeightsSection(Section):
+    """Weights of the terms of the high level's energy, as in planning.hierarchy."""
+
+    win: float = key(1.0, "log-odds of winning the rally after the opponent's reply", ge=0)
+    support: float = key(1.0, "log-probability that a real player answers with this here", ge=0)
+    name: float = key(1.0, "log-probability that the shot is what it is called", ge=0)
+    reach: float = key(1.0, "the low level's energy for the candidate goal", ge=0)
+    mixing: float = key(1.0, "Gumbel noise: a mixed strategy; 0: always the least energy", ge=0)
 
 
 class HighSection(Section):
-    latency_ms: int = key(50, "planning time charged to the clock in lockstep", ge=0)
-    candidates: int = key(64, "macro-actions scored per decision", ge=1)
-    reachability: float = key(1.0, "weight of the low level's energy for a candidate goal", ge=0)
-    freeze_before_contact_s: float = key(0.30, "the goal is not changed later than this before contact", ge=0)
+    """The high level's decision, as in planning.hierarchy."""
+
+    latency_ms: int = key(40, "planning time (ms) charged to the clock in lockstep", ge=0)
+    candidates: int = key(16, "macro-actions weighed per decision", ge=1)
+    samples: int = key(8, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
+    prior_floor: float = key(0.003, "macro-actions less probable than this are outside the support", ge=0, lt=1)
+    margin_m: float = key(0.30, "targets lie this far (m) inside the singles court", ge=0, lt=2)
+    net_margin_m: float = key(0.10, "predicted height (m) over the tape", ge=0)
+    name_floor: float = key(0.35, "least probability that the shot is what it is called", ge=0, lt=1)
+    weights: HighWeightsSection = HighWeightsSection()
 
 
 class AgentSection(Section):
@@ -135,7 +161,7 @@ def names() -> list[str]:
 
 
 def load(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Configuration by name or file, with overrides of the form `low.candidates=128` (the value is YAML)."""
+    """Configuration by name or file, with overrides of the form `low.iterations=4` (the value is YAML)."""
     path = _find(name_or_file)
     lines: dict[tuple[str, ...], str] = {}
     problems: list[str] = []
@@ -240,7 +266,7 @@ def _override(data: dict[str, Any], text: str, lines: dict[tuple[str, ...], str]
     name, equals, value = text.partition("=")
     path = tuple(name.strip().split("."))
     if not equals or not all(path):
-        problems.append(f"{where}: expected section.key=value, such as low.candidates=128")
+        problems.append(f"{where}: expected section.key=value, such as low.iterations=4")
         return
     for part in path[:-1]:
         if not isinstance(data.get(part), dict):

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 NS = 1_000_000_000  # nanoseconds in a second
+_NOWHERE_M: Array = np.full(2, np.nan)
+_NOWHERE_M.setflags(write=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,8 @@ class MotorPlan(NamedTuple):
     energy: float  # nan when the level does not say
     candidates: int  # motor latents scored
     plan_ms: float  # wall time spent; measured by whoever called `plan`
+    predicted_xy_m: Array = _NOWHERE_M  # (2,) where it expects the shot to land, world; nan when the level does not say
+    mflop: float = 0.0  # million floating point operations; 0 where not counted
 
 
 class Decision(NamedTuple):

@@ -11,6 +11,6 @@ from hjepa.cli import options
 def configure(config: options.Config = "badminton", sets: options.Sets = None) -> None:
     """Print a configuration with every key, its value and its meaning; a file to start one's own from.
 
-    Example: `hjepa config badminton --set low.candidates=128 > mine.yaml`
+    Example: `hjepa config badminton --set low.iterations=4 > mine.yaml`
     """
     typer.echo(room.explain(room.load(config, sets or [])), nl=False)

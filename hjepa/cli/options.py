@@ -17,7 +17,7 @@ FEEDS = get_args(TaskSection.model_fields["feed"].annotation)
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration by name, or a .yaml file.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Change a key: --set low.candidates=128 task.seed=3. May be repeated."),
+    typer.Option("--set", metavar="A.B=C", help="Change a key: --set low.iterations=4 task.seed=3. May be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of strokes, world and agent.")]
 Feed = Annotated[

@@ -43,6 +43,7 @@ class ClassicalConfig:
     first_decision_s: float = 0.10  # after the launch
     latency_s: float = 0.02  # from an observation to the start of the command that answers it
     last_replan_s: float = 0.06  # before the contact; later the motion is left alone
+    keep_m: float = 0.003  # a swing whose contact point is known to be no further off is left as it is
     restarts: int = 2  # draws of the candidates while no swing within the limits is known
     redraw_use: float = 0.97  # a refined swing that uses more of the limits is challenged by a fresh draw ...
     redraw_to_go_s: float = 0.35  # ... if there is still so much time
@@ -102,14 +103,16 @@ class PhysicsAgent:
         swing, tried = self._plan(state, x[0], v[0], seen.drag_length_m, start_ns)
         if swing is None:
             return None
+        kept = self._swing is not None and swing.q_hit_rad is self._swing.q_hit_rad
         self._swing = swing
-        self._contact_ns = start_ns + round(swing.time_s * NS)
-        event = stroke.Event(swing.q_hit_rad, swing.dq_hit_rad_s, swing.before_s, swing.time_s)
-        self._command = self._trajectory(state, event, start_ns)
+        if not kept:
+            self._contact_ns = start_ns + round(swing.time_s * NS)
+            event = stroke.Event(swing.q_hit_rad, swing.dq_hit_rad_s, swing.before_s, swing.time_s)
+            self._command = self._trajectory(state, event, start_ns)
         spent = 1e3 * (time.perf_counter() - began)
         # the launch is aimed with the believed flight: the place expected is the target
         self.decision = Decision(swing.target_m, "unknown", swing.target_m, swing.use, spent, tried)
-        return self._command
+        return None if kept else self._command
 
     def _plan(self, state: JointState, x: Array, v: Array, drag_m: float, start_ns: int) -> tuple[Swing | None, int]:
         """The swing to make from `state`, for a shuttle at x, v now; and how many candidates were looked at."""
@@ -117,7 +120,8 @@ class PhysicsAgent:
         best: Swing | None = None
         if self._swing is not None:
             left = (self._contact_ns - start_ns) / NS
-            best = refine(self.oracle, self._swing._replace(time_s=left), state, x, v, drag_m)
+            keep_m = c.keep_m if self._swing.use <= c.redraw_use else 0.0
+            best = refine(self.oracle, self._swing._replace(time_s=left), state, x, v, drag_m, keep_m)
             tried += 1
             if best is not None and (best.use <= c.redraw_use or left < c.redraw_to_go_s):
                 return best, tried
@@ -127,7 +131,7 @@ class PhysicsAgent:
         for _ in range(c.restarts):
             drawn = self.oracle.candidates(*state, x, v, targets, self._rng)
             tried += self.oracle.config.solved
-            found = None if drawn is None else choose(self.oracle, drawn)
+            found = None if drawn is None else choose(self.oracle, drawn, state)
             if found is not None and found.use <= c.use_max and (best is None or found.use < best.use):
                 best = found
             if best is not None and best.use <= self.oracle.config.limit:

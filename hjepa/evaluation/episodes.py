@@ -93,8 +93,19 @@ def run(
         agent.reset(now)
         play(world, agent, world.reset(start, feed.launch(i), now), replan_period_ms // 10, track)
         own = track.next_launch.state()
-        result = _result(feed, i, world.outcome(), track, bool(starts.feasible[i]), weights_seed, carry_over)
-        yield Played(result, track.recording())
+        yield Played(
+            measure(
+                feed,
+                i,
+                world.outcome(),
+                track.decisions,
+                misses=track.misses,
+                feasible=bool(starts.feasible[i]),
+                weights_seed=weights_seed,
+                carried=carry_over,
+            ),
+            track.recording(),
+        )
         if progress:
             progress(i + 1, len(feed.id))
 
@@ -145,11 +156,20 @@ def _until(due_ns: int) -> float:
     return max(0.0, (due_ns - time.monotonic_ns()) / NS)
 
 
-def _result(
-    feed: FeedTable, i: int, out: Outcome, track: _Track, feasible: bool, weights_seed: int, carried: bool
+def measure(
+    feed: FeedTable,
+    i: int,
+    out: Outcome,
+    decisions: list[tuple[int, Decision]],
+    *,
+    misses: int = 0,
+    feasible: bool = True,
+    weights_seed: int = 0,
+    carried: bool = False,
 ) -> StrokeResult:
-    made = [d for _, d in track.decisions]
-    first = committed(track.decisions, out.contact_s)
+    """Figures of stroke i of a feed; decisions: (stamp of the observation, what was decided on it), in order."""
+    made = [d for _, d in decisions]
+    first = committed(decisions, out.contact_s)
     return StrokeResult(
         id=str(feed.id[i]),
         match=str(feed.match[i]) if feed.match[i] >= 0 else "",
@@ -173,7 +193,7 @@ def _result(
         plan_ms_high=tuple(d.high_ms for d in made if np.isfinite(d.high_ms)),
         candidates=float(np.mean([d.candidates for d in made])) if made else 0.0,
         mflop=float(np.mean([d.mflop for d in made])) if made else 0.0,
-        deadline_misses=track.misses,
+        deadline_misses=misses,
     )
 
 
@@ -216,7 +236,7 @@ def humans() -> Reference:
 
 
 def feed_of(config: Config) -> FeedTable:
-    """The strokes a configuration asks for: a random choice of a split, in the order of play; or a file's first ones."""
+    """The strokes a configuration asks for: a random choice of a split, in the order of play; or a file's first."""
     c = config.task
     if c.feed_csv:
         table = read_feed_csv(c.feed_csv)

@@ -153,12 +153,13 @@ def _try(
             fresh = True
         rng = np.random.default_rng([config.seed, int(feed.id[i]), draw])
         zero = np.zeros(world.spec.joints)
-        drawn = oracle.candidates(now.q_rad, now.dq_rad_s, zero, x, v, FIXED_TARGETS_M, rng)
-        swing = None if drawn is None else choose(oracle, drawn)
+        state = stroke.JointState(now.q_rad, now.dq_rad_s, zero)
+        drawn = oracle.candidates(*state, x, v, FIXED_TARGETS_M, rng)
+        swing = None if drawn is None else choose(oracle, drawn, state)
         if swing is None or swing.use > oracle.config.limit:
             continue
         event = stroke.Event(swing.q_hit_rad, swing.dq_hit_rad_s, swing.before_s, swing.time_s)
-        world.send(_command(world.spec, stroke.JointState(now.q_rad, now.dq_rad_s, zero), event, seen.stamp_ns))
+        world.send(_command(world.spec, state, event, seen.stamp_ns))
         end, fresh = finish(world), False
         if world.outcome().returned:
             return True, draw + 1, end

@@ -259,6 +259,13 @@ class HighModel(nn.Module):
         out = self.reply(_with_positions(s, context)).unflatten(-1, (self.config.replies, -1))  # (B, R, D + 1)
         return Reply(out[..., 1:], F.log_softmax(out[..., 0], dim=-1))
 
+    def reply_types(self, s: Tensor, context: Context) -> Tensor:
+        """Probabilities (B, 10) of the type of the opponent's answer to s (B, D)."""
+        reply = self.replies(s, context)
+        count = reply.embedding.shape[1]
+        kinds = self.type_logits(reply.embedding.flatten(0, 1), s.repeat_interleave(count, 0)).softmax(-1)
+        return (reply.log_prior.exp()[..., None] * kinds.unflatten(0, (-1, count))).sum(1)
+
     def win_logit(self, s: Tensor, s_in: Tensor | None = None, known: Tensor | None = None) -> Tensor:
         """Logit (B,) that the hitter of s wins the rally."""
         return self.value(_pair(s, s_in, known))[:, 0]

@@ -68,37 +68,56 @@ class LowFuture(NamedTuple):
     dq_rad_s: Tensor  # (B, S, J)
 
 
+POSE = 5  # numbers at z's end that place it on the court: position now (3), cosine and sine of the heading
+
+
 class ShuttleEncoder(nn.Module):
-    """Tracker window and joints -> z. The window's own smooth fit at `now` is passed on as z's last three numbers."""
+    """Tracker window and joints -> z (B, D + POSE): features in the shuttle's own frame, then where that frame is.
+
+    Flight looks the same from anywhere and in any direction, so the window is moved to the fitted position at `now` and
+    turned about the vertical into the fitted heading before it is encoded.
+    """
 
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         times = -torch.arange(c.window - 1, -1, -1, dtype=torch.float32) * SLOT_S
         self.fits = nn.ModuleList(WindowFit(times, degree=k) for k in (1, 2, 3))  # few samples: low; many: high
         self.register_buffer("age", -times)
-        inputs = 27 + 3 * c.window + c.window + 2 + 2 * c.joints
+        inputs = 24 + 3 * c.window + c.window + 3 + 2 * c.joints
         self.net = GatedMLP(inputs, c.width, c.depth, c.latent)
-        self.register_buffer("scale", torch.tensor([3.0, 5.0, 3.0, 2.0])[:, None])
+        self.register_buffer("scale", torch.tensor([1.0, 5.0, 3.0, 2.0])[:, None])
         self.joint_scale = 5.0
 
     def forward(self, x: LowInput) -> Tensor:
-        """(B, D + 3)."""
-        fitted = [fit(x.window_m, x.mask) for fit in self.fits]
-        residual = fitted[1][1]
+        fitted = [fit(x.window_m, x.mask)[0] for fit in self.fits]
+        now = fitted[1][:, 0]
+        heading = torch.nn.functional.normalize(fitted[0][:, 1, :2], dim=-1, eps=1e-3)
+        turned = [_turn(c, heading, -1.0) for c in fitted]
+        smooth = self.fits[1].basis @ fitted[1]
+        residual = _turn((x.window_m - smooth) * x.mask[..., None], heading, -1.0)
         age: Tensor = self.age
         scale: Tensor = self.scale
         oldest = (x.mask * age).amax(dim=-1, keepdim=True)
         newest = torch.where(x.mask > 0, age, 9.0).amin(dim=-1, keepdim=True).clamp(max=1.0)
         features = [
-            *((c / scale[: c.shape[1]]).flatten(1).clamp(-6.0, 6.0) for c, _ in fitted),
+            *((c[:, 1:] / scale[1 : c.shape[1]]).flatten(1).clamp(-6.0, 6.0) for c in turned),
+            *((c[:, 0] - turned[1][:, 0]).clamp(-2.0, 2.0) / 0.1 for c in (turned[0], turned[2])),
             (residual / 0.03).clamp(-4.0, 4.0).flatten(1),
             x.mask,
             oldest,
             newest,
+            now[:, 2:] / 2.0,
             x.q_rad,
             x.dq_rad_s / self.joint_scale,
         ]
-        return torch.cat([self.net(torch.cat(features, dim=-1)), fitted[1][0][:, 0]], dim=-1)
+        return torch.cat([self.net(torch.cat(features, dim=-1)), now, heading], dim=-1)
+
+
+def _turn(v: Tensor, heading: Tensor, sign: float) -> Tensor:
+    """Vectors (B, ..., 3) turned about z by the heading (B, 2) = (cos, sin), or back (sign -1)."""
+    shape = (-1,) + (1,) * (v.ndim - 2)
+    c, s = heading[:, 0].view(shape), sign * heading[:, 1].view(shape)
+    return torch.stack([c * v[..., 0] - s * v[..., 1], s * v[..., 0] + c * v[..., 1], v[..., 2]], dim=-1)
 
 
 class ShuttleAhead(nn.Module):
@@ -110,31 +129,38 @@ class ShuttleAhead(nn.Module):
 
     def forward(self, z: Tensor, to_go_s: Tensor) -> Tensor:
         t = to_go_s
-        out = self.net(torch.cat([z[:, :-3], t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
-        position = z[:, -3:] + (t + 0.02) * 10.0 * out[:, :3]
-        return torch.cat([position, 10.0 * out[:, 3:6], out[:, 6:]], dim=-1)
+        out = self.net(torch.cat([z[:, :-POSE], t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
+        heading = z[:, -2:]
+        position = z[:, -POSE:-2] + _turn((t + 0.02) * 10.0 * out[:, :3], heading, 1.0)
+        return torch.cat([position, _turn(10.0 * out[:, 3:6], heading, 1.0), out[:, 6:]], dim=-1)
 
 
 class MotorAction(nn.Module):
-    """Embeds a motor latent: the racket it names (codec's linear read-out plus a learned correction) and features."""
+    """Embeds a motor latent as the racket it will bring: 12 numbers, so that the predictor sees nothing it could misread.
+
+    The codec's linear read-out plus a learned correction; three numbers are free.
+    """
+
+    SIZE = 12
 
     def __init__(self, codec: MotorCodec) -> None:
         super().__init__()
         self.codec = codec
-        self.net = GatedMLP(codec.config.latent + 26, 112, 2, 9 + 48)
-        self.register_buffer("correction", torch.tensor([0.03, 0.03, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 1.0]))
+        self.net = GatedMLP(codec.config.latent + 26, 128, 3, self.SIZE)
+        self.register_buffer("correction", torch.tensor([0.05, 0.05, 0.1, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
 
     def forward(self, m: Tensor) -> Tensor:
-        """(B, 9 + 48): contact point (3), normal y, z and spare (3), velocity (3), features."""
+        """(B, 12): contact point (3), face normal y, z and a spare, velocity (3), free (3)."""
         event = self.codec.decode(m)
         contact = m[:, -3:-1] * self.codec.xy_std + self.codec.xy_mean
         arm = event.q_rad[:, 2:]
         offset = contact - event.q_rad[:, :2]
-        body = torch.cat([torch.sin(arm), torch.cos(arm), offset, event.dq_rad_s / 5.0, event.q_rad[:, :2] / 3.0, arm[:, :2]], -1)
+        body = torch.cat([torch.sin(arm), torch.cos(arm), offset, event.dq_rad_s / 5.0, event.dq_rad_s[:, :4] / 2.0], -1)
         read = self.codec.read_racket(m)
-        plain = torch.cat([read[:, :3], read[:, 3:5], torch.zeros_like(read[:, :1]), read[:, 5:]], dim=-1)
-        out = self.net(torch.cat([m, body], dim=-1))
-        return torch.cat([plain + out[:, :9] * self.correction, out[:, 9:]], dim=-1)
+        zero = torch.zeros_like(read[:, :1])
+        plain = torch.cat([read[:, :3], read[:, 3:5], zero, read[:, 5:], zero, zero, zero], dim=-1)
+        code = torch.cat([m[:, :-3], torch.zeros_like(m[:, -3:-1]), m[:, -1:]], dim=-1)  # not where on the court
+        return plain + self.net(torch.cat([code, body], dim=-1)) * self.correction
 
 
 class EventPredictor(nn.Module):
@@ -143,7 +169,7 @@ class EventPredictor(nn.Module):
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         self.ahead = ShuttleAhead(c)
-        self.net = GatedMLP(3 + 3 + 3 + 3 + 6 + 42 + 48 + 1, c.width, c.depth, c.outcome)
+        self.net = GatedMLP(3 + 3 + 3 + 3 + 9 + 42 + 1, c.width, c.depth, c.outcome)
 
     def forward(self, z: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
         shuttle = self.ahead(z, to_go_s)
@@ -155,8 +181,8 @@ class EventPredictor(nn.Module):
             u[:, :3] / 3.0,
             u[:, 3:6],
             u[:, 6:9] / 5.0,
-            shuttle[:, 6:],
             u[:, 9:],
+            shuttle[:, 6:],
             to_go_s,
         ]
         return self.net(torch.cat(geometry, dim=-1))
@@ -205,7 +231,7 @@ class LowLevel(nn.Module):
         self.predictor = EventPredictor(c)
         self.target = FutureEncoder(c)
         self.bridge = GatedMLP(c.outcome, 96, 1, c.goal)
-        self.inverse = GatedMLP(c.latent + 3 + c.outcome, 128, 1, codec.config.latent)
+        self.inverse = GatedMLP(c.latent + POSE + c.outcome, 128, 1, codec.config.latent)
         self.heads = nn.ModuleDict({k: GatedMLP(c.outcome, 64, 1, n) for k, n in HEADS.items()})
         self.tick = GatedMLP(c.latent + 2 * c.joints, 128, 1, c.latent)
 
@@ -215,7 +241,7 @@ class LowLevel(nn.Module):
         return self.action.codec
 
     def encode(self, x: LowInput) -> Tensor:
-        """Observation -> z (B, D + 3)."""
+        """Observation -> z (B, D + POSE)."""
         return self.encoder(x)
 
     def see(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
@@ -231,8 +257,8 @@ class LowLevel(nn.Module):
         return self.predict(z, LowAction(m, to_go_s))
 
     def rollout(self, z: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
-        """Tick predictor, 20 ms a step: z (B, D + 3) and commanded joints (B, H, J) -> features of z, (B, H, D)."""
-        features, out = z[:, :-3], []
+        """Tick predictor, 20 ms a step: z (B, D + POSE) and commanded joints (B, H, J) -> features of z, (B, H, D)."""
+        features, out = z[:, :-POSE], []
         for h in range(q_rad.shape[1]):
             step = torch.cat([features, q_rad[:, h], dq_rad_s[:, h] / 5.0], dim=-1)
             features = features + self.tick(step)
@@ -275,7 +301,7 @@ def load_low(path: Path) -> LowBundle:
     try:
         config, codec = LowConfig(**header["low"]), MotorCodec(MotorConfig(**header["motor"]))
         level = LowLevel(config, codec)
-        proposal = Proposal(config.latent, config.goal, config.joints, codec.config.latent + 1, header["heads"])
+        proposal = Proposal(config.latent + POSE, config.goal, config.joints, codec.config.latent + 1, header["heads"])
         root = tensors["root"]
     except (KeyError, TypeError) as error:
         raise WeightsError(f"'{path}' holds no low level of this version ({error})") from error

@@ -17,7 +17,7 @@ class Proposal(nn.Module):
     def __init__(self, latent: int, goal: int, joints: int, search: int, heads: int = 8, width: int = 160) -> None:
         super().__init__()
         self.heads, self.search = heads, search
-        self.net = GatedMLP(latent + 3 + goal + 2 * joints, width, 3, heads * search)
+        self.net = GatedMLP(latent + goal + 2 * joints, width, 3, heads * search)
         self.register_buffer("centre", torch.cat([torch.zeros(search - 1), torch.tensor([4.0])]))
         self.spread = nn.Parameter(0.3 * torch.randn(heads, search))
 

@@ -18,7 +18,12 @@ class CrossEntropy:
 
     def __init__(self, candidates: int = 128, elites: int = 12, spread: float = 0.3, seed: int = 0) -> None:
         self.candidates, self.elites, self.spread = candidates, elites, spread
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator()
+        self.reset(seed)
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin a new sequence of random numbers."""
+        self.generator.manual_seed(seed)
 
     @torch.no_grad()
     def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:

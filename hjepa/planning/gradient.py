@@ -21,6 +21,9 @@ class GaussNewton:
     def __init__(self, step: float = 0.02, damping: float = 0.03, trust: float = 0.6) -> None:
         self.step, self.damping, self.trust = step, damping, trust
 
+    def reset(self, seed: int = 0) -> None:
+        """Nothing to begin again: the search draws no random numbers."""
+
     @torch.no_grad()
     def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
         """Minimise from starts (C, X); `deadline_s` is seconds from now after which no iteration is begun."""

@@ -6,8 +6,8 @@
            + reach reachability(P(...))       the low level's energy for that goal
            - mixing Gumbel noise              a mixed strategy: argmin then samples exp(-E / mixing)
 
-The search stays inside the support: only macro-actions of a codebook of real strokes, the most probable ones, well inside
-the court. Implements protocols.HighLevel. Legend: C candidates, D upper latent, K window slots.
+The search stays inside the support: only macro-actions of a codebook of real strokes, the most probable ones, well
+inside the court. Implements protocols.HighLevel. Legend: C candidates, D upper latent, K window slots.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from hjepa.protocols import Reachability
 from hjepa.types import NS, Array, Goal, Observation
 
-NET_M = 1.524
+NET_M, HALF_LENGTH_M, HALF_SINGLES_M = 1.524, 6.70, 2.59  # BWF Law 1; planning knows no task
 
 
 class Readable(Protocol):
@@ -68,6 +68,7 @@ class HighPlanConfig:
     name: float = 1.0
     reach: float = 1.0
     mixing: float = 1.0
+    scatter_m: float = 0.35  # placements are drawn this far around those of the codebook: targets off a fixed grid
     samples: int = 8  # tracker samples before anything is decided
     latency_s: float = 0.05  # from the observation to the goal in force
     window: int = 40  # K
@@ -106,6 +107,7 @@ class HighPlanner:
         self._seed = self._decisions = 0
         self._decided = False
         self._allowed = _inside(model.codebook[:, 1:3], config.margin_m)
+        self.candidates(np.zeros((config.window, 3)), np.zeros(config.window))  # the first decision is as fast as any
 
     def reset(self, seed: int = 0) -> None:
         """A new stroke comes; `seed` fixes the mixed strategy's draw."""
@@ -113,13 +115,13 @@ class HighPlanner:
 
     @torch.no_grad()
     def candidates(self, window: Array, mask: Array, feet_xy_m: Array | None = None) -> Candidates:
-        """Macro-actions for an incoming window (K, 3), mask (K,) (its hitter at x > 0) and the robot's feet (2,), world."""
+        """Macro-actions for an incoming window (K, 3), mask (K,) (hitter at x > 0) and the robot's feet (2,), world."""
         c, model = self.config, self.model
         s_in = model.encode(_row(window), _row(mask))
         hitter = None if feet_xy_m is None else -_row(feet_xy_m)
-        log_prior = model.code_log_prior(model.context(1, hitter), s_in)[0]
-        codes = torch.where(self._allowed, log_prior, -torch.inf).topk(c.candidates).indices
-        w, many = model.codebook[codes], s_in.expand(len(codes), -1)
+        log_prior = model.code_log_prior(model.context(1, hitter), s_in)[0].masked_fill(~self._allowed, -torch.inf)
+        codes = log_prior.topk(c.candidates).indices
+        w, many = self._scattered(model.codebook[codes]), s_in.expand(len(codes), -1)
         context = model.context(len(codes), None if hitter is None else hitter.expand(len(codes), -1))
         ahead = model.predict(context, many, w)
         named = model.named_logits(ahead, many).softmax(-1).gather(1, w[:, :1].long())[:, 0]
@@ -138,10 +140,19 @@ class HighPlanner:
             codes=_array(codes[keep]),
         )
 
+    def _scattered(self, w: Tensor) -> Tensor:
+        """Macro-actions (C, 4) with their placements moved a little, still inside the margin."""
+        c = self.config
+        noise = np.random.default_rng([self._seed, 1]).standard_normal((len(w), 2))
+        place = w[:, 1:3] + c.scatter_m * torch.from_numpy(noise).float()
+        depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -c.margin_m)
+        wide = HALF_SINGLES_M - c.margin_m
+        return torch.cat([w[:, :1], depth, place[:, 1:].clamp(-wide, wide), w[:, 3:]], dim=-1)
+
     def energies(self, candidates: Candidates, reach: Array) -> Array:
         """(C,) with the low level's energies (C,) and this stroke's draw of the mixed strategy."""
         c = self.config
-        rng = np.random.default_rng([self._seed, self._decisions])
+        rng = np.random.default_rng(self._seed)  # the same stroke, the same draw, whatever was played before
         noise = rng.gumbel(size=len(self._allowed))[candidates.codes.astype(np.int64)]
         return candidates.value(c) + c.reach * reach - c.mixing * noise
 
@@ -184,7 +195,7 @@ def flight_window(observation: Observation, slots: int = 40) -> tuple[Array, Arr
 def _inside(placement: Tensor, margin_m: float) -> Tensor:
     """(C,) True where a canonical placement (C, 2) lies well inside the opponent's singles court and behind the net."""
     depth, across = -placement[:, 0], placement[:, 1].abs()
-    return (depth >= margin_m) & (depth <= 6.70 - margin_m) & (across <= 2.59 - margin_m)
+    return (depth >= margin_m) & (depth <= HALF_LENGTH_M - margin_m) & (across <= HALF_SINGLES_M - margin_m)
 
 
 def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, c: HighPlanConfig) -> Tensor:

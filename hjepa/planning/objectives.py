@@ -1,6 +1,6 @@
 """The low level's energy: one sum of squares over predicted consequences.
 
-    E(m, t) = 1/2 |L (U(P(z, m, t)) - g)|^2      goal, in the upper latent, weighted by what the goal determines
+    E(m, t) = 1/2 |L (U(P(z, m, t)) - g)|^2      goal, in the upper latent, weighted by what the goal determines (GoalTerm)
             + guards                             contact offset, net, speed, acceleration, joint range, rails
             + effort                             share of the joints' acceleration used
 
@@ -18,13 +18,17 @@ from torch import Tensor
 
 from hjepa import motion
 
+TIP_M = 0.15  # from the racket's centre to its tip
+FOLLOW_S = 0.06  # a racket goes on for about this time at its speed
+NET_CLEAR_M = 0.10
 TIME_S = 0.2  # one search unit of time to go
 
 
 class Predictive(Protocol):
     """What the objective asks of a low level."""
 
-    codec: Any
+    @property
+    def codec(self) -> Any: ...
 
     def outcome(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> Tensor: ...
 
@@ -66,11 +70,50 @@ class Situation(NamedTuple):
     root: Tensor  # (G, G): precision = root^T root
 
 
-class StrokeResidual:
-    """Residuals of candidate strokes in one situation."""
+class GoalTerm(Protocol):
+    """What predicted outcomes lack of what is wanted."""
 
-    def __init__(self, level: Predictive, limits: Limits, weights: LowWeights, situation: Situation) -> None:
+    def __call__(self, outcome: Tensor, read: dict[str, Tensor]) -> Tensor:
+        """Outcome embeddings (N, E) and what the heads read of them -> residuals (N, R)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingGoal:
+    """The design: the sub-goal is an embedding of the upper level, met through the bridge."""
+
+    level: Predictive
+    goal: Tensor  # (1 or N, G)
+    root: Tensor  # (G, G)
+
+    def __call__(self, outcome: Tensor, read: dict[str, Tensor]) -> Tensor:
+        return (self.level.goal_of(outcome) - self.goal) @ self.root.T
+
+
+@dataclass(frozen=True, eq=False)
+class PointGoal:
+    """The coded-goal baseline: a point on the floor, met by the landing head; the net is a guard anyway."""
+
+    xy_m: Tensor  # (1, 2) world
+    tolerance_m: float = 0.10  # costs 1/2: what the landing head is uncertain of before contact
+
+    def __call__(self, outcome: Tensor, read: dict[str, Tensor]) -> Tensor:
+        return (read["landing_m"] - self.xy_m) / self.tolerance_m
+
+
+class StrokeResidual:
+    """Residuals of candidate strokes in one situation; `goal`: what is wanted, if not the situation's embedding."""
+
+    def __init__(
+        self,
+        level: Predictive,
+        limits: Limits,
+        weights: LowWeights,
+        situation: Situation,
+        goal: GoalTerm | None = None,
+    ) -> None:
         self.level, self.limits, self.weights, self.situation = level, limits, weights, situation
+        self.goal: GoalTerm = goal or EmbeddingGoal(level, situation.goal, situation.root)
         codec = level.codec
         self.low = torch.cat([codec.low.clamp(max=-1.5) * 1.1, torch.tensor([0.06 / TIME_S])])
         self.high = torch.cat([codec.high.clamp(min=1.5) * 1.1, torch.tensor([1.6 / TIME_S])])
@@ -84,20 +127,26 @@ class StrokeResidual:
         m, to_go = x[:, :-1], x[:, -1:] * TIME_S
         z = s.z.expand(len(x), -1)
         outcome = self.level.outcome(z, m, to_go)
-        gap = (self.level.goal_of(outcome) - s.goal) @ s.root.T
         read = self.level.read(outcome)
         parts = [
-            w.goal * gap,
+            w.goal * self.goal(outcome, read),
             w.offset * read["offset_m"] / 0.06,
             w.net * (0.15 - read["net_m"]).clamp(min=0.0) / 0.08,
             self._body(m, to_go - s.latency_s),
             w.prior * m[:, :-3],
+            w.limits * self._over_net(m),
         ]
         return torch.cat(parts, dim=-1)
 
     def energy(self, x: Tensor) -> Tensor:
         """(N, X) -> (N,)."""
         return 0.5 * (self(x) ** 2).sum(-1)
+
+    def _over_net(self, m: Tensor) -> Tensor:
+        """How far the racket's follow-through would reach over the net, in tolerances (N, 1); own body only."""
+        racket = self.level.codec.read_racket(m)
+        reach = racket[:, :1] + TIP_M + FOLLOW_S * racket[:, 5:6].clamp(min=0.0)
+        return (reach + NET_CLEAR_M).clamp(min=0.0) / 0.05
 
     def _body(self, m: Tensor, duration_s: Tensor) -> Tensor:
         """Guards and effort of the way to the event, (N, R_body)."""

@@ -30,4 +30,8 @@ class Plan(NamedTuple):
 class Planner(Protocol):
     """Minimises a residual from given starts within a count of iterations or a deadline."""
 
+    def reset(self, seed: int = 0) -> None:
+        """Begin again: what is drawn from now on depends on the seed alone."""
+        ...
+
     def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan: ...

@@ -8,6 +8,7 @@ G goal space, J joints, M motor latent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from hjepa import stroke
 from hjepa.planning.gradient import GaussNewton
-from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.objectives import TIME_S, GoalTerm, Limits, LowWeights, Situation, StrokeResidual
 from hjepa.planning.protocols import Planner
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
@@ -33,10 +34,12 @@ class LowPlanConfig:
     starts: int = 2
     iterations: int = 2
     accept_margin: float = 0.02
-    freeze_s: float = 0.07  # nearer to the event than this the latent stays
+    alarm_energy: float = 8.0  # above this the proposals are asked again
+    freeze_s: float = 0.09  # nearer to the event than this the latent stays
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
     min_samples: int = 5  # tracker samples before anything is planned
+    joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
 
 
 class Committed(NamedTuple):
@@ -63,18 +66,22 @@ class StrokePlanner:
         config: LowPlanConfig = LowPlanConfig(),  # noqa: B008 (frozen value)
         weights: LowWeights = LowWeights(),  # noqa: B008
         planner: Planner | None = None,
+        term: Callable[[Goal], GoalTerm] | None = None,
+        flop: float = 0.0,
     ) -> None:
+        """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record."""
         self.level, self.proposal, self.spec, self.root = level, proposal, spec, root
+        self.term, self.flop = term, flop
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
         self.limits = limits_of(spec)
-        self._committed: Committed | None = None
-        self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
+        self.reset()
 
     def reset(self, seed: int = 0) -> None:
-        """Forget the last stroke. `seed` is unused: the search draws no random numbers."""
-        del seed
-        self._committed = None
+        """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
+        self.planner.reset(seed)
+        self._committed: Committed | None = None
+        self._expected: Tensor | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
 
     @property
@@ -83,8 +90,13 @@ class StrokePlanner:
         return self._committed
 
     def explain(self) -> MotorPlan:
-        """What the latest `plan` chose."""
+        """What the latest `plan` chose; the same value again when it decided nothing."""
         return self._explained
+
+    @property
+    def expected(self) -> Tensor | None:
+        """Outcome embedding (1, E) that the latest decision expects; None before the first."""
+        return self._expected
 
     def reachability(self, observation: Observation, candidates: Array) -> Array:
         """Energy (C,) of the best proposal for each candidate goal (C, G)."""
@@ -107,22 +119,31 @@ class StrokePlanner:
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
             z, joints = self._encode(observation)
-            g = torch.from_numpy(np.ascontiguousarray(goal.embedding, dtype=np.float32))[None]
-            situation = self._situation(observation, z, g, self.config.latency_s)
-            residual = StrokeResidual(self.level, self.limits, self.weights, situation)
+            wanted = goal.candidates if self.config.joint else goal.embedding[None]
+            g = torch.from_numpy(np.ascontiguousarray(wanted, dtype=np.float32))
+            situation = self._situation(observation, z, g[:1], self.config.latency_s)
+            term = self.term(goal) if self.term else None
+            residual = StrokeResidual(self.level, self.limits, self.weights, situation, term)
             x, energy, spares, count = self._search(residual, z, g, joints, old, observation.stamp_ns)
+            self._note(goal.id, z, spares[0] if x is None else x, energy, count)
         if x is None and old:
-            self._explained = MotorPlan(goal.id, old.x[:-1].double().numpy(), energy, count, 0.0)
             return self._keep(old, observation.stamp_ns)
         assert x is not None
-        return self._commit(x, energy, spares, count, observation.stamp_ns, goal.id, situation)
+        return self._commit(x, energy, spares, observation.stamp_ns, goal.id, situation)
+
+    def _note(self, goal_id: int, z: Tensor, x: Tensor, energy: float, count: int) -> None:
+        """Keep what is expected of the chosen x (X,)."""
+        self._expected = self.level.outcome(z, x[None, :-1], x[None, -1:] * TIME_S)
+        landing = self.level.read(self._expected)["landing_m"][0].double().numpy()
+        m = x[:-1].double().numpy()
+        self._explained = MotorPlan(goal_id, m, energy, count, 0.0, landing, self.flop * count / 1e6)
 
     def _search(
         self, residual: StrokeResidual, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], old: Committed | None, stamp_ns: int
     ) -> tuple[Tensor | None, float, Tensor, int]:
-        """Best x (X,) or None to keep the old one; its energy; spare starts; candidates scored."""
+        """Best x (X,) or None to keep the old one, spares[0]; its energy; spare starts; candidates scored."""
         c = self.config
-        proposals = self._propose(z, g, joints)[0]  # (H, X)
+        proposals = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)  # (B H, X)
         if old is None or not c.search:
             energy = residual.energy(proposals)
             order = torch.argsort(energy)
@@ -134,13 +155,16 @@ class StrokePlanner:
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         now = float(residual.energy(warm[:1])[0])
+        if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
+            fresh = proposals[torch.argsort(residual.energy(proposals))[: c.first_starts - 1]]
+            warm = torch.cat([warm[:1], fresh])
         plan = self.planner.plan(residual, warm, c.iterations)
         if plan.energy > now * (1.0 - c.accept_margin):
             return None, now, warm, plan.evaluations + 1
         return plan.x, plan.energy, plan.starts, plan.evaluations + 1
 
     def _commit(
-        self, x: Tensor, energy: float, spares: Tensor, count: int, stamp_ns: int, goal_id: int, situation: Situation
+        self, x: Tensor, energy: float, spares: Tensor, stamp_ns: int, goal_id: int, situation: Situation
     ) -> JointTrajectory:
         event = self.level.codec.decode(x[None, :-1])
         q, dq, before = (part[0].double().numpy() for part in event)
@@ -156,7 +180,6 @@ class StrokePlanner:
             valid_ns=round(self.config.valid_s * NS),
         )
         self._committed = Committed(goal_id, x, stamp_ns, stamp_ns + round(to_go_s * NS), command, energy, spares)
-        self._explained = MotorPlan(goal_id, x[:-1].double().numpy(), energy, count, 0.0)
         return command
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:

@@ -31,7 +31,7 @@ class LoopConfig:
     warm_share: float = 0.05
     report_every: int = 50
     checkpoint_every: int = 500
-    muon: bool = True
+    muon: bool = False
 
 
 def optimise(

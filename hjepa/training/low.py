@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hjepa.models.losses import SIGReg, effective_rank, vicreg
-from hjepa.models.low import HEAD_SCALE, LowAction, LowFuture, LowInput, LowLevel
+from hjepa.models.low import HEAD_SCALE, POSE, LowAction, LowFuture, LowInput, LowLevel
 from hjepa.models.motor import MotorCodec
 from hjepa.training.body import RacketKinematics
 from hjepa.training.collect import BEFORE, Swings
@@ -63,6 +63,8 @@ class Batch(NamedTuple):
     joints_dq: Tensor  # (B, 4, J)
     shuttle_at: Tensor  # (B, 3) tracker measurement at the event time
     shuttle_ok: Tensor  # (B,)
+    babble: Tensor  # (B, M) latents far and near, never carried out
+    babbled: Tensor  # (B, 9) the racket the own body's kinematics give for them
 
 
 class LowData:
@@ -75,7 +77,7 @@ class LowData:
         self.goals = goals.astype(np.float32)
         self.path = np.nan_to_num(flights.x_m)
         self.airborne = np.isfinite(flights.x_m[..., 0])
-        self.codec = codec
+        self.codec, self.kinematics = codec, kinematics
         k = codec.config.arm_code
         latent = swings.latent[pairs.swing].copy()
         latent[:, k : k + 2] += pairs.shift_m / codec.xy_std.numpy()
@@ -135,7 +137,18 @@ class LowData:
             t(way[1]),
             t(shuttle),
             t(self.airborne[flight, k + 1]),
+            *self._babble(rows, rng),
         )
+
+    @torch.no_grad()
+    def _babble(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Motor babbling in the mind: latents around the recorded ones, and their rackets, so that a search cannot
+        leave for latents whose racket the level has never been asked about."""
+        spread = rng.choice([0.2, 0.5, 1.0], (len(rows), 1), p=[0.4, 0.4, 0.2])
+        m = self.latent[rows] + (spread * rng.normal(size=(len(rows), self.latent.shape[1]))).astype(np.float32)
+        m = torch.minimum(torch.maximum(torch.from_numpy(m.astype(np.float32)), 1.2 * self.codec.low), 1.2 * self.codec.high)
+        event = self.codec.decode(m)
+        return m, torch.cat(self.kinematics(event.q_rad, event.dq_rad_s), dim=-1)
 
     def _joints(self, swing: NDArray[np.int32], rows: NDArray[np.int64], to_go: Array) -> Array:
         """Measured q and dq, shifted, `to_go` (B,) before the event: (2, B, J)."""
@@ -162,8 +175,10 @@ class LowData:
         return LowInput(*(torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in arrays))
 
 
-def loss(level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-    """Total loss and its parts."""
+def loss(
+    level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator, root: Tensor | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Total loss and its parts. `root` (G, G): the upper level's metric, in which the bridge is measured too."""
     z = level.encode(_forget_body(b.now, generator))
     u = level.action(b.action.m)
     predicted = level.predictor(z, u, b.action.to_go_s)
@@ -177,9 +192,7 @@ def loss(level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator) 
     if c.bridge:
         seen = b.seen[:, None]
         source = target if c.bridge_to_target else target.detach()
-        parts["bridge"] = c.bridge * (
-            _robust(level.goal_of(predicted), b.goal, seen) + _robust(level.goal_of(source), b.goal, seen)
-        )
+        parts["bridge"] = c.bridge * sum(_bridge(level.goal_of(e), b.goal, seen, root) for e in (predicted, source))
     if c.inverse:
         parts["inverse"] = c.inverse * F.mse_loss(level.inverse(torch.cat([z, target], dim=-1)), b.action.m)
     if c.heads:
@@ -188,10 +201,18 @@ def loss(level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator) 
         n = len(z) // 4  # a quarter of the batch is enough for a side loss
         ahead = level.rollout(z[:n], b.joints_q[:n], b.joints_dq[:n])[:, -1]
         with torch.no_grad():
-            later = level.encode(LowInput(*(part[:n] for part in b.later)))[:, :-3]
+            later = level.encode(LowInput(*(part[:n] for part in b.later)))[:, :-POSE]
         parts["tick"] = c.tick * F.smooth_l1_loss(ahead, later)
     total = torch.stack(list(parts.values())).sum()
     return total, {k: float(v.detach()) for k, v in parts.items()}
+
+
+def _bridge(mapped: Tensor, goal: Tensor, seen: Tensor, root: Tensor | None) -> Tensor:
+    """Distance in the upper latent, plainly and in its metric (what a goal determines counts more)."""
+    plain = _robust(mapped, goal, seen)
+    if root is None:
+        return plain
+    return 0.5 * plain + 0.5 * _robust((mapped - goal) @ root.T / 10.0, torch.zeros_like(goal), seen)
 
 
 def _robust(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -214,10 +235,15 @@ def _heads(
     if c.heads_shape:
         shuttle = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
         out["shuttle"] = c.heads * F.smooth_l1_loss(shuttle / 0.1, b.shuttle_at / 0.1, reduction="none").mean(1).mul(b.shuttle_ok).mean()
-        contact = torch.cat([u[:, :3] / 0.1, u[:, 3:5] / 0.1, u[:, 6:9] / 1.0], dim=-1)
-        real = torch.cat([b.contact[:, :3] / 0.1, b.contact[:, 4:6] / 0.1, b.contact[:, 6:9] / 1.0], dim=-1)
-        out["racket"] = c.heads * F.smooth_l1_loss(contact, real, beta=0.1)
+        out["racket"] = c.heads * (_racket_error(u, b.contact) + _racket_error(level.action(b.babble), b.babbled))
     return out
+
+
+def _racket_error(u: Tensor, racket: Tensor) -> Tensor:
+    """Embedded action (B, 12) against a racket's centre, normal and velocity (B, 9)."""
+    told = torch.cat([u[:, :3] / 0.1, u[:, 3:5] / 0.1, u[:, 6:9]], dim=-1)
+    real = torch.cat([racket[:, :3] / 0.1, racket[:, 4:6] / 0.1, racket[:, 6:9]], dim=-1)
+    return F.smooth_l1_loss(told, real, beta=0.1)
 
 
 def _forget_body(x: LowInput, generator: torch.Generator) -> LowInput:
@@ -258,6 +284,8 @@ def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0
             out["target_net_m"] = float((seen["net_m"] - b.labels["net_m"])[net].abs().median())
             out["target_time_s"] = float((seen["time_s"] - b.labels["time_s"]).abs().median())
             out["target_goal"] = float((level.goal_of(target) - b.goal)[hit].norm(dim=-1).median())
+            told = level.action(b.babble)
+            out["babble_m"] = float((told[:, :3] - b.babbled[:, :3]).norm(dim=-1).median())
             out["racket_m"] = float((u[:, :3] - b.contact[:, :3]).norm(dim=-1).median())
             out["racket_normal_deg"] = float(torch.rad2deg((u[:, 3:5] - b.contact[:, 4:6]).norm(dim=-1).median()))
             out["racket_speed_m_s"] = float((u[:, 6:9] - b.contact[:, 6:9]).norm(dim=-1).median())

@@ -5,7 +5,7 @@ Canonical frame of each stroke: its hitter at x > 0, the shuttle flies towards x
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +46,16 @@ class Pool(NamedTuple):
 
 
 def build_pool(split: str, simulated: int, seed: int) -> Pool:
-    """Real strokes of a split, then `simulated` free ones, then as many answers to strokes of the pool."""
+    """Real strokes of a split, then `simulated` free ones, then about as many answers to strokes of the pool."""
     rng = np.random.default_rng([seed, 11])
-    real = real_strokes(split, rng)
+    return with_simulated(real_strokes(split, rng), simulated, rng)
+
+
+def with_simulated(real: Pool | None, simulated: int, rng: np.random.Generator) -> Pool:
+    """A pool (or none) with simulated strokes added."""
     table = LaunchTable()
-    free = _simulated(*free_launches(simulated, rng, table), rng)
-    pool = _join(real, free)
+    free = from_launches(*free_launches(simulated, rng, table), rng)
+    pool = free if real is None else _join(real, free)
     return _join(pool, answers(pool, simulated, rng, table)) if simulated else pool
 
 
@@ -65,7 +69,7 @@ def real_strokes(split: str, rng: np.random.Generator) -> Pool:
     before = table.previous[rows]
     previous = np.where(before >= 0, place[before], -1)
     hitter, receiver = _feet_before(table, rows, before)
-    blank = _simulated(table.hit_m[rows], table.launch_m_s[rows], rng)
+    blank = from_launches(table.hit_m[rows], table.launch_m_s[rows], rng)
     return blank._replace(
         type=table.type[rows].astype(np.int64),
         previous=previous,
@@ -111,8 +115,7 @@ def _aimed(start: Array, rng: np.random.Generator, table: LaunchTable) -> tuple[
     wide = HALF_SINGLES_M + 0.8
     target = np.stack([-rng.uniform(*TARGET_DEPTH_M, size), rng.uniform(-wide, wide, size)], axis=-1)
     v = table.launch(start, target, rng.uniform(*ELEVATION_RAD, size))
-    good: NDArray[np.bool_] = np.isfinite(v).all(axis=1)
-    return good, v
+    return np.asarray(np.isfinite(v).all(axis=1)), v
 
 
 def answers(pool: Pool, n: int, rng: np.random.Generator, table: LaunchTable) -> Pool:
@@ -135,7 +138,7 @@ def answers(pool: Pool, n: int, rng: np.random.Generator, table: LaunchTable) ->
         np.linalg.norm(x_in[keep, :2] - pool.reading[source, 5:7], axis=-1),
         time_s[keep],
     )
-    out = _simulated(start, v, rng)
+    out = from_launches(start, v, rng)
     named = classify.classify(classify.stroke_features(start, v, incoming))
     stand = start[:, :2] + rng.normal(0.0, 1.0, (len(start), 2))
     opponent = classify.canonical(pool.reading[source, 5:8].astype(np.float64))[:, :2] + rng.normal(
@@ -165,7 +168,7 @@ def _launch_velocity(window: Floats) -> Array:
     return np.einsum("k,bkc->bc", weights, window[:, :6].astype(np.float64))
 
 
-def _simulated(x0: Array, v0: Array, rng: np.random.Generator) -> Pool:
+def from_launches(x0: Array, v0: Array, rng: np.random.Generator) -> Pool:
     """A pool of flights of which nothing else is known."""
     n = len(x0)
     x, v = flight.fly_to(x0, v0, rng.uniform(0.0, SAMPLE_S, n))
@@ -191,4 +194,5 @@ def _simulated(x0: Array, v0: Array, rng: np.random.Generator) -> Pool:
 
 def _join(a: Pool, b: Pool) -> Pool:
     """Rows of a, then of b; b's `previous` already counts in rows of a."""
-    return Pool(*(np.concatenate(pair) for pair in zip(a, b, strict=True)))
+    columns: list[Any] = [np.concatenate([getattr(a, name), getattr(b, name)]) for name in Pool._fields]
+    return Pool(*columns)

@@ -25,7 +25,6 @@ FAR_M = 0.7  # strokes that fall farther than this outside the safe box do not s
 _UNIT = np.array([1.0, 1.0, 0.25])  # placement in m, tempo in s: distances of the codebook
 _SAFE = np.array([[-6.70 + SAFE_M, -2.59 + SAFE_M], [-SAFE_M, 2.59 - SAFE_M]])
 REPLY_SIGMA = 0.5  # width of a reply's mode, in standard deviations of an embedding
-FLOOR = 1e-3  # least variance a direction of the goal may have
 
 
 @dataclass(frozen=True)
@@ -155,15 +154,21 @@ class Batch(NamedTuple):
     real: Tensor  # (B,)
 
 
+def replies(pool: Pool) -> Rows:
+    """(N,) row of the real stroke that answers each stroke, -1: none."""
+    reply = np.full(len(pool.type), -1, dtype=np.int64)
+    real = np.flatnonzero(pool.real & (pool.previous >= 0))
+    reply[pool.previous[real]] = real
+    return reply
+
+
 class Batches:
     """Draws batches from a pool."""
 
     def __init__(self, pool: Pool, code: Rows) -> None:
         self.pool, self.code = pool, code
         self.draw_rows = Sampler(pool, (0.62, 0.33, 0.05))
-        self.reply = np.full(len(pool.type), -1, dtype=np.int64)
-        real = np.flatnonzero(pool.real & (pool.previous >= 0))
-        self.reply[pool.previous[real]] = real
+        self.reply = replies(pool)
 
     def draw(self, seen: Cache, n: int, rng: np.random.Generator) -> Batch:
         """n chains."""
@@ -230,31 +235,3 @@ def _bce(logit: Tensor, target: Tensor) -> Tensor:
 
 def _masked(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-@torch.no_grad()
-def set_precision(high: HighModel, pool: Pool, seed: int = 0, rows: int = 8000) -> Tensor:
-    """Sets and returns Lambda (D, D): what a macro-action determines of the embedding counts, the rest hardly.
-
-    The inverse of the covariance of s - P(context, s_in, w) over strokes the model has not seen, as the agent meets
-    them: the hitter's own place known, the incoming stroke seen in part.
-    """
-    rng = np.random.default_rng([seed, 7])
-    answer = np.flatnonzero((pool.previous >= 0) & (pool.reading[:, 0] < 0))
-    some = rng.choice(answer, min(rows, len(answer)), replace=False)
-    seen = cache(high, pool, seed + 77)
-    context, s_in, w = held_out(pool, seen, some, rng)
-    gap = seen.full[torch.from_numpy(some)] - high.predict(context, s_in, w)
-    covariance = gap.T @ gap / len(gap) + FLOOR * torch.eye(gap.shape[1])
-    high.precision.copy_(torch.linalg.inv(covariance))
-    return high.precision
-
-
-def held_out(pool: Pool, seen: Cache, rows: Rows, rng: np.random.Generator) -> tuple[Context, Tensor, Tensor]:
-    """Context, incoming embedding and macro-action of answers `rows`, as the agent would have them."""
-    batch = chains(pool, chain_rows(pool, rows, 2), rng, cut=0.0, windows=False)
-    i = torch.from_numpy(pool.previous[rows])
-    keep_parts = torch.tensor([1.0, 0.0, 0.0]).expand(len(rows), 3)
-    nothing = torch.zeros(len(rows))
-    context = batch.context(1, torch.zeros_like(seen.full[i]), nothing, batch.there[:, 0], keep_parts)
-    return context, seen.short[i], batch.macro[:, 1]

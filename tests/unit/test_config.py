@@ -58,8 +58,8 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
         "--set high.candidates=none",
     ]
     text = "\n".join(found)
-    assert "must be greater than or equal to 1, got -1" in text
-    assert "'cem', 'mppi' or 'gradient'" in text
+    assert "must be greater than or equal to 2, got -1" in text
+    assert "'gradient' or 'cem'" in text
     assert 'valid number, got "lots"' in text
 
 

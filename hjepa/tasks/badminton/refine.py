@@ -19,9 +19,11 @@ from hjepa.tasks.badminton.returns import inverse_impact
 from hjepa.tasks.kinematics import joint_frames, racket_jacobian
 from hjepa.types import Array, RobotSpec
 
+Mask = NDArray[np.bool_]
 SHIFTS_S = np.array([0.0, -0.01, 0.01, -0.02, 0.02, -0.04, 0.04, 0.07, 0.1])  # of the contact time
 SHIFT_SHARE = 0.06, 0.2  # largest share of the time left; and where the swing asks for more than the limits
 FOLLOW_S = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8])[:, None, None]  # instants (T, 1, 1) after the hit, to rest
+WAY_SHARES = np.linspace(0.1, 0.9, 9)[:, None, None]  # instants (T, 1, 1) of the way that are looked at
 NET_GAP_M = 0.05  # the racket stays so far from the net's plane
 TILTS_RAD = np.radians([0.0, -4.0, 4.0])  # of the launch elevation
 NET_MARGIN_M = 0.08  # less than the first plan's: the shot is committed
@@ -30,10 +32,11 @@ _NEWTON_STEPS = 3
 
 
 def refine(
-    oracle: Oracle, last: Swing, state: JointState, x_m: Array, v_m_s: Array, drag_length_m: float
+    oracle: Oracle, last: Swing, state: JointState, x_m: Array, v_m_s: Array, drag_length_m: float, keep_m: float = 0.0
 ) -> Swing | None:
     """`last` (its time_s counted from now) adjusted to a shuttle at x, v (3,) now; None where no adjustment is sound.
 
+    It stays as it is while the shuttle is expected within keep_m of where the racket is going to be at that time.
     The result may use more than the limits (`use` says so): the caller decides whether that is better than nothing.
     """
     shift, tilt = (grid.ravel() for grid in np.meshgrid(SHIFTS_S, TILTS_RAD))
@@ -42,18 +45,21 @@ def refine(
     shift, tilt = shift[near], tilt[near]
     t = last.time_s + shift
     contact, u_in = _at(x_m, v_m_s, t, drag_length_m)
+    if np.linalg.norm(contact[0] - last.contact_m) < keep_m:  # the first candidate changes nothing but the shuttle
+        return last
     low, high = oracle.config.contact_height_m
     elevation = np.arctan2(last.u_out_m_s[2], np.hypot(*last.u_out_m_s[:2])) + tilt
     target = np.repeat(last.target_m[None], len(t), axis=0)
     u_out = oracle.table.launch(contact, target, elevation)
-    sound: NDArray[np.bool_] = np.isfinite(u_out).all(-1) & (contact[:, 2] > low - 0.1) & (contact[:, 2] < high + 0.1)
+    sound: Mask = np.isfinite(u_out).all(-1) & (contact[:, 2] > low - 0.1) & (contact[:, 2] < high + 0.1)
     u_out = np.where(sound[:, None], u_out, [5.0, 0.0, 5.0])
-    sound = sound & (clearance(contact, u_out, oracle.config.drag_length_m) > NET_MARGIN_M)
+    sound &= clearance(contact, u_out, oracle.config.drag_length_m) > NET_MARGIN_M
     normal, v_n = inverse_impact(u_in, u_out, oracle.config.restitution)
     q_hit, reached, along = _follow(oracle.spec, last.q_hit_rad, contact, normal)
     dq_hit = _hit_speed(oracle.spec, along, v_n, last.dq_hit_rad_s)
     use, effort = _use(oracle.spec, state, q_hit, dq_hit, t, last.before_s)
-    use = np.where(sound & reached, use, np.inf) + np.where(touches_net(oracle.spec, q_hit, dq_hit), 1.0, 0.0)
+    use = np.where(sound & reached, use, np.inf)
+    use = use + np.where(trouble(oracle.spec, state, q_hit, dq_hit, t, last.before_s), 1.0, 0.0)
     score = np.maximum(use, 0.8) + 0.02 * effort + 3.0 * np.abs(shift) + 0.5 * np.abs(tilt)
     i = int(np.argmin(score))
     if not np.isfinite(score[i]):
@@ -75,16 +81,23 @@ def clearance(contact_m: Array, u_out_m_s: Array, drag_length_m: float) -> Array
     return np.where(over.any(axis=1), at[:, 2] - net_height_at(at[:, 1]), -np.inf)
 
 
-def touches_net(spec: RobotSpec, q_hit_rad: Array, dq_hit_rad_s: Array) -> NDArray[np.bool_]:
-    """True (N,) where the racket's centre or tip would come over to the other side, below the tape, after the hit."""
-    goal = motion.recovery_target(q_hit_rad, dq_hit_rad_s, spec.q_home_rad, spec.ddq_max_rad_s2, RECOVERY_S)
-    zero, whole = np.zeros_like(q_hit_rad), np.array([RECOVERY_S])
-    rest = motion.solve(q_hit_rad, dq_hit_rad_s, zero, goal, zero, whole, 0.5 * whole)
-    racket = joint_frames(spec, motion.evaluate(rest, FOLLOW_S)[0])[..., -1, :, :]  # (T, N, 4, 4)
-    return np.asarray(at_net(spec, racket).any(axis=0))
+def trouble(spec: RobotSpec, state: JointState, q_hit: Array, dq_hit: Array, t_s: Array, before_s: Array) -> Mask:
+    """True (N,) where the way to a hit or the recovery would leave a joint's range, or the recovery touch the net.
+
+    The driver would clip such a motion, and the hit with it. Looked at in instants, so between them a little may pass.
+    """
+    way = motion.solve(*state, q_hit, dq_hit, t_s[:, None], before_s)
+    approach = motion.evaluate(way, WAY_SHARES * way.duration_s)[0]  # (T, N, J)
+    goal = motion.recovery_target(q_hit, dq_hit, spec.q_home_rad, spec.ddq_max_rad_s2, RECOVERY_S)
+    whole = np.array([RECOVERY_S])
+    rest = motion.solve(q_hit, dq_hit, np.zeros_like(q_hit), goal, np.zeros_like(q_hit), whole, 0.5 * whole)
+    follow = motion.evaluate(rest, FOLLOW_S)[0]
+    q = np.concatenate([approach, follow])
+    out = ((q < spec.q_min_rad) | (q > spec.q_max_rad)).any(axis=(0, 2))
+    return np.asarray(out | at_net(spec, joint_frames(spec, follow)[..., -1, :, :]).any(axis=0))
 
 
-def at_net(spec: RobotSpec, T_world_racket: Array) -> NDArray[np.bool_]:
+def at_net(spec: RobotSpec, T_world_racket: Array) -> Mask:
     """True (...,) where a racket (..., 4, 4) reaches the net's plane, centre or tip, below the tape."""
     T = T_world_racket
     ends = np.stack([T[..., :3, 3], T[..., :3, 3] + spec.racket_semi_axes_m[0] * T[..., :3, 0]])
@@ -92,15 +105,16 @@ def at_net(spec: RobotSpec, T_world_racket: Array) -> NDArray[np.bool_]:
     return np.asarray((over & (np.abs(ends[..., 1]) < HALF_DOUBLES_M)).any(axis=0))
 
 
-def choose(oracle: Oracle, drawn: Candidates) -> Swing | None:
-    """Of what lies within the limits the best score, else the least use; swings that touch the net come last."""
+def choose(oracle: Oracle, drawn: Candidates, state: JointState) -> Swing | None:
+    """Of what lies within the limits the best score, else the least use; what makes `trouble` from `state` comes last."""
     usable = np.flatnonzero(np.isfinite(drawn.use))
     if not usable.size:
         return None
     within = drawn.use <= oracle.config.limit
     order = usable[np.argsort(np.where(within, drawn.score, 100.0 * drawn.use)[usable])][:12]
-    touching = touches_net(oracle.spec, drawn.q_hit_rad[order], drawn.dq_hit_rad_s[order])
-    return drawn.swing(int(order[int(touching.argmin())]))
+    some = Candidates(*(column[order] for column in drawn))
+    bad = trouble(oracle.spec, state, some.q_hit_rad, some.dq_hit_rad_s, some.time_s, some.before_s)
+    return some.swing(int(bad.argmin()))
 
 
 def _at(x_m: Array, v_m_s: Array, t_s: Array, drag_length_m: float) -> tuple[Array, Array]:
@@ -110,7 +124,7 @@ def _at(x_m: Array, v_m_s: Array, t_s: Array, drag_length_m: float) -> tuple[Arr
     return rk4_step(xs[0, steps], vs[0, steps], t_s - 0.01 * steps, drag_length_m)
 
 
-def _follow(spec: RobotSpec, q_rad: Array, centre_m: Array, normal: Array) -> tuple[Array, Array, Array]:
+def _follow(spec: RobotSpec, q_rad: Array, centre_m: Array, normal: Array) -> tuple[Array, Mask, Array]:
     """Joints (N, J) near q (J,) that put the racket at centre (N, 3), face along normal (N, 3); which got there (N,);
     racket speed along the normal per joint speed (N, J)."""
     q = np.repeat(q_rad[None], len(centre_m), axis=0)

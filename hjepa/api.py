@@ -1,0 +1,257 @@
+"""Everything the command line does, as functions; `hjepa.load` is `load` here.
+
+system = load("badminton")                      # or a file, with overrides such as ["low.iterations=4"]
+world = system.world()
+observation = world.reset(*system.stroke(0))
+command = system.act(observation)
+for stroke in play(system): print(stroke.result)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hjepa import __version__, build
+from hjepa import config as settings
+from hjepa.bus.graph import Episode
+from hjepa.bus.processes import NodeSpec, ProcessGraph
+from hjepa.config import Config
+from hjepa.diary import decision_of
+from hjepa.errors import ConfigError, DataError
+from hjepa.evaluation.episodes import Reference, feed_of, humans, measure, run
+from hjepa.evaluation.feasible import NEXT_LAUNCH_S, Starts, judge, stroke_seed
+from hjepa.evaluation.results import Played, Recording
+from hjepa.protocols import Agent
+from hjepa.tasks.badminton.feeds import FeedTable
+from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observation, RobotState
+from robots.sim.court import CourtWorld
+from robots.spec import load_spec
+
+Report = Callable[[int, int, Mapping[str, float]], None]
+Judging = Callable[[int, int], None]
+WORLD = "robots.sim.court:CourtWorld"
+
+
+class System:
+    """A configuration brought to life. It is itself an Agent: `act` is the configured agent's."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.spec = config, load_spec(config.robot.name)
+        self._world: CourtWorld | None = None
+        self._starts: Starts | None = None
+        self._feed: FeedTable | None = None
+        self._agent = self.agent(config.agent.name)
+        self._seen_ns = -1
+
+    def agent(self, name: str) -> Agent:
+        """A new agent of this configuration; WeightsError names the file if its weights are missing."""
+        return build.build_agent(self.config, name, self._truth)
+
+    def world(self, gui: bool = False) -> CourtWorld:
+        """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
+        self._world = build.build_world(self.config, gui, record=True)
+        self._world.connect()
+        return self._world
+
+    def reset(self, seed: int = 0) -> None:
+        """A new stroke comes."""
+        self._agent.reset(seed)
+        self._seen_ns = -1
+
+    def act(self, observation: Observation) -> JointTrajectory | None:
+        """The agent's command, or None: the last one stays in force. Time that starts again means a new stroke."""
+        if observation.stamp_ns <= self._seen_ns:
+            self.reset(self.config.task.seed)
+        self._seen_ns = observation.stamp_ns
+        return self._agent.act(observation)
+
+    @property
+    def feed(self) -> FeedTable:
+        """The strokes that the configuration asks for."""
+        if self._feed is None:
+            self._feed = feed_of(self.config)
+        return self._feed
+
+    def stroke(self, i: int) -> tuple[RobotState, Launch, int]:
+        """What `world.reset` takes for stroke i: where the robot stands, what comes towards it, a seed."""
+        if not 0 <= i < len(self.feed.id):
+            raise DataError(f"stroke {i}; allowed: 0 to {len(self.feed.id) - 1} (task.strokes)")
+        seed = stroke_seed(self.config.task.seed, int(self.feed.id[i]))
+        return self.starts(i + 1).state(i), self.feed.launch(i), seed
+
+    def starts(self, count: int | None = None, judging: Judging | None = None) -> Starts:
+        """Start states and feasibility of the first `count` strokes, the same for every agent; kept between runs.
+
+        They are judged in the nominal world, so that a changed one (`world.*`) plays the same strokes.
+        """
+        wanted = len(self.feed.id) if count is None else count
+        if self._starts is None or len(self._starts.feasible) < wanted:
+            nominal = build.build_world(Config(robot=self.config.robot))
+            with nominal:
+                feed = self.feed.take(np.arange(wanted))
+                self._starts = judge(nominal, feed, cache_folder() / f"starts-{__version__}", progress=judging)
+        return self._starts
+
+    def _truth(self) -> tuple[Array, Array]:
+        if self._world is None:
+            raise ConfigError("agent 'oracle' is told the truth by a simulated world; make one first: system.world()")
+        return self._world.shuttle()
+
+
+def load(name_or_file: str | Path | Config, overrides: Sequence[str] = ()) -> System:
+    """A configuration by name or file, brought to life; WeightsError names the file if weights are missing.
+
+    torch is set to one thread: the networks are small, and lockstep runs of a seed must be bit-identical.
+    """
+    torch.set_num_threads(1)
+    given = isinstance(name_or_file, Config)
+    return System(name_or_file if given else settings.load(name_or_file, overrides))
+
+
+def cache_folder() -> Path:
+    """Where results that can be computed again are kept."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hjepa"
+
+
+def play(
+    system: System, *, record: bool = False, gui: bool = False, judging: Judging | None = None
+) -> Iterator[Played]:
+    """Every stroke of the configuration, one by one, as it is played by its agent."""
+    c, starts = system.config, system.starts(judging=judging)
+    with closing(system.world(gui)) as world:
+        yield from run(
+            world,
+            system.agent(c.agent.name),
+            system.feed,
+            starts,
+            clock=c.run.clock,
+            replan_period_ms=c.low.replan_period_ms,
+            seed=c.task.seed,
+            weights_seed=weights_seed(c),
+            carry_over=c.task.start == "carried",
+            record=record,
+        )
+
+
+def weights_seed(config: Config) -> int:
+    """Training seed of the low level's weights, for the record; 0 for agents without."""
+    if config.agent.name not in build.LEARNED:
+        return 0
+    return int(build.low_bundle(config, load_spec(config.robot.name)).header.get("seed", 0))
+
+
+def play_processes(system: System, *, gui: bool = False, judging: Judging | None = None) -> Iterator[Played]:
+    """The same with robot, low and high level as processes that talk over ZMQ."""
+    c = system.config
+    if c.agent.name not in build.HIERARCHICAL:
+        raise ConfigError(
+            f"agent '{c.agent.name}' has no two levels; as processes play: {', '.join(build.HIERARCHICAL)}"
+        )
+    text = c.model_dump_json()
+    nodes = {
+        "driver": NodeSpec("hjepa.build:make_world", {"config": text, "gui": gui}),
+        "high": NodeSpec("hjepa.build:make_high", {"config": text}),
+        "low": NodeSpec("hjepa.build:make_low", {"config": text}),
+    }
+    feed, starts = system.feed, system.starts(judging=judging)
+    period = c.low.replan_period_ms // 10
+    carried = c.task.start == "carried"
+    own: RobotState | None = None
+    with ProcessGraph(nodes, clock=c.run.clock, low_period_ticks=period, high_period_ticks=period) as graph:
+        for i in range(len(feed.id)):
+            start = own if carried and own is not None else starts.state(i)
+            seed = stroke_seed(c.task.seed, int(feed.id[i]))
+            episode = graph.play(start, feed.launch(i), seed, record=True)
+            counts = episode.status["driver"].counts
+            result = measure(
+                feed,
+                i,
+                episode.outcome,
+                decisions_of(episode),
+                misses=counts.get("command.started_late", 0) + counts.get("dropped.command.expired", 0),
+                feasible=bool(starts.feasible[i]),
+                weights_seed=weights_seed(c),
+                carried=carried,
+            )
+            own = _next_start(episode)
+            yield Played(result, _recording(episode))
+
+
+def decisions_of(episode: Episode) -> list[tuple[int, Decision]]:
+    """What was decided over the bus, as an agent in one process would tell it."""
+    goals = {goal.id: goal for goal in episode.goals}
+    spent = episode.wall_ms("high")
+    high_ms = float(spent.max()) if len(spent) else float("nan")  # a stroke's one decision; the others only look
+    out: list[tuple[int, Decision]] = []
+    last: Array | None = None
+    for message in episode.messages["plan"]:
+        plan = message.value
+        told = np.append(plan.m, [plan.energy, plan.candidates])
+        if plan.goal_id not in goals or (last is not None and np.array_equal(told, last, equal_nan=True)):
+            continue  # near the contact the low level repeats its last plan
+        last = told
+        out.append((message.header.stamp_ns, decision_of(goals[plan.goal_id], plan, high_ms)))
+        high_ms = float("nan")
+    return out
+
+
+def _recorded(episode: Episode) -> Mapping[str, Any]:
+    if episode.record is None:
+        raise ConfigError("the world recorded nothing; allowed: a world with record=True")
+    return episode.record.arrays
+
+
+def _recording(episode: Episode) -> Recording:
+    arrays = _recorded(episode)
+    return Recording(arrays["stamp_ns"] / NS, arrays["q_rad"], arrays["shuttle_m"])
+
+
+def _next_start(episode: Episode) -> RobotState:
+    """Joints when the next shuttle is launched."""
+    arrays, due_s = _recorded(episode), episode.outcome.contact_s + NEXT_LAUNCH_S  # nan without a contact: at the end
+    last = len(arrays["stamp_ns"]) - 1
+    k = last if np.isnan(due_s) else min(int(np.searchsorted(arrays["stamp_ns"], round(due_s * NS))), last)
+    return RobotState(arrays["q_rad"][k], arrays["dq_rad_s"][k])
+
+
+def reference() -> Reference:
+    """Figures of the humans, printed beside an agent's."""
+    return humans()
+
+
+def collect(config: Config, out: Path, *, swings: int, workers: int, on_progress: Report | None = None) -> int:
+    """Fill a folder with at least so many executed swings; goes on where a killed run was. Returns how many are there."""
+    from hjepa.training.pipeline import SwingRun, collect_swings
+
+    chosen = SwingRun(seed=config.task.seed)
+    chosen = replace(chosen, collect=replace(chosen.collect, swings=swings, seed=config.task.seed))
+    return collect_swings(load_spec(config.robot.name), WORLD, out, chosen, workers=workers, progress=on_progress)
+
+
+def train(level: str, config: Config, data: Path, out: Path, *, on_progress: Report | None = None) -> Path:
+    """Train `high` (from the real strokes) or `low` (from the swings in `data`, towards the high level's embeddings).
+
+    The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
+    """
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    from torch.utils.tensorboard import SummaryWriter
+
+    from hjepa.training import pipeline
+
+    with closing(SummaryWriter(str(out / "curves" / level))) as writer:
+        if level == "high":
+            return pipeline.train_high_level(out, config.task.seed, on_progress, writer)
+        fresh = out / build.FILES["high"]
+        high = build.load_high(fresh if fresh.exists() else build.weights_path(config, "high"))
+        spec = load_spec(config.robot.name)
+        return pipeline.train_low_level(spec, data, high, out, config.task.seed, on_progress, writer)

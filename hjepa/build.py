@@ -1,0 +1,192 @@
+"""Objects from a configuration: the world, the two levels, every agent by name.
+
+`make_world`, `make_high` and `make_low` take plain JSON values, so that a node in a process of its own can be built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hjepa import stroke
+from hjepa.agent import HierarchicalAgent
+from hjepa.config import AGENTS, Config
+from hjepa.errors import ConfigError, WeightsError, nearest
+from hjepa.evaluation.baselines import ClassicalAgent, ClassicalConfig, Decode, OracleAgent, RandomAgent, Truth
+from hjepa.models.cloned import ClonedAgent, load_clone
+from hjepa.models.high import HighModel, load_high
+from hjepa.models.low import LowBundle, LowLevel, load_low
+from hjepa.planning.cem import CrossEntropy
+from hjepa.planning.flat import FlatAgent
+from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
+from hjepa.planning.objectives import LowWeights, PointGoal
+from hjepa.planning.protocols import Planner
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.protocols import Agent
+from hjepa.tasks.badminton.strokes import TYPES
+from hjepa.types import Goal, RobotSpec
+from robots.sim.court import CourtWorld, WorldConfig
+from robots.spec import load_spec
+
+HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
+LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
+RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
+FILES = {"low": "low.safetensors", "high": "high.safetensors", "bc": "bc.safetensors"}
+
+
+def weights_path(config: Config, name: str) -> Path:
+    """Where the weights of a level, or of `bc`, are looked for."""
+    folder = Path(config.agent.weights) if config.agent.weights else Path(__file__).parent / "weights"
+    return folder / FILES[name]
+
+
+@cache
+def _low(path: Path) -> LowBundle:
+    return load_low(path)
+
+
+@cache
+def _high(path: Path) -> HighModel:
+    return load_high(path)
+
+
+def low_bundle(config: Config, spec: RobotSpec) -> LowBundle:
+    """The low level's weights; WeightsError if they are missing, damaged or another robot's."""
+    path = weights_path(config, "low")
+    bundle = _low(path)
+    made_for = bundle.header.get("robot", spec.name)
+    if made_for != spec.name:
+        raise WeightsError(f"'{path}' was trained for robot {made_for}, not {spec.name}: train with `hjepa train low`")
+    return bundle
+
+
+def high_model(config: Config) -> HighModel:
+    """The high level's weights; WeightsError if they are missing or damaged."""
+    return _high(weights_path(config, "high"))
+
+
+def build_world(config: Config, gui: bool = False, record: bool = False) -> CourtWorld:
+    """The simulated court of a configuration, not connected yet."""
+    return CourtWorld(load_spec(config.robot.name), WorldConfig(**config.world.model_dump()), gui, record)
+
+
+def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
+    """The high level as `name` has it: `reactive` takes the best of its prior."""
+    c, model = config.high, high_model(config)
+    weights = c.weights.model_dump()
+    count = min(c.candidates, len(model.codebook))
+    if name == "reactive":
+        count, weights = 1, dict.fromkeys(weights, 0.0) | {"support": 1.0}
+    plain = c.model_dump(exclude={"latency_ms", "weights", "candidates"})
+    settings = HighPlanConfig(
+        candidates=count, latency_s=c.latency_ms / 1e3, window=model.config.window, **plain, **weights
+    )
+    return HighPlanner(model, TYPES, settings)
+
+
+def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePlanner:
+    """The low level as `name` has it: `reactive` does not search, `coded-goal` aims at a point."""
+    c, bundle = config.low, low_bundle(config, spec)
+    settings = LowPlanConfig(
+        latency_s=c.latency_ms / 1e3,
+        goal_latency_s=config.high.latency_ms / 1e3,
+        first_starts=c.first_starts,
+        first_iterations=c.first_iterations,
+        starts=c.starts,
+        iterations=c.iterations,
+        accept_margin=c.accept_margin,
+        freeze_s=c.freeze_ms / 1e3,
+        valid_s=c.valid_ms / 1e3,
+        search=name != "reactive",
+    )
+    planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
+    term = _coded if name == "coded-goal" else None
+    weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
+    return StrokePlanner(bundle.level, bundle.proposal, spec, bundle.root, settings, weights, planner, term, flop)
+
+
+def _coded(goal: Goal) -> PointGoal:
+    return PointGoal(torch.from_numpy(goal.target_xy_m).float()[None])
+
+
+def candidate_flop(level: LowLevel) -> float:
+    """Operations to score one candidate: two for each weight that is touched."""
+    parts = (level.action, level.predictor, level.bridge, level.heads, level.codec.decoder)
+    return 2.0 * sum(p.numel() for part in parts for p in part.parameters())
+
+
+def build_agent(config: Config, name: str, truth: Truth) -> Agent:
+    """An agent by name; `truth` is asked by the oracle alone."""
+    spec = load_spec(config.robot.name)
+    timing = ClassicalConfig(latency_s=config.low.latency_ms / 1e3)
+    makers: dict[str, Callable[[], Agent]] = {
+        **{n: lambda: HierarchicalAgent(build_high(config, name), build_low(config, spec, name)) for n in HIERARCHICAL},
+        "flat": lambda: FlatAgent(build_high(config), build_low(config, spec)),
+        "classical": lambda: ClassicalAgent(spec, timing),
+        "bc": lambda: ClonedAgent(spec, load_clone(weights_path(config, "bc")), timing.latency_s),
+        "oracle": lambda: OracleAgent(spec, truth, timing),
+        "random": lambda: RandomAgent(spec, random_events(low_bundle(config, spec)), timing),
+    }
+    if name not in makers:
+        raise ConfigError(f"unknown agent '{name}': {nearest(name, AGENTS)}")
+    if name in LEARNED:
+        _check_pair(config, spec)
+    return makers[name]()
+
+
+def _check_pair(config: Config, spec: RobotSpec) -> None:
+    """The two levels must share the space that goals live in."""
+    low, high = low_bundle(config, spec).level.config.goal, high_model(config).config.latent
+    if low != high:
+        raise WeightsError(
+            f"'{weights_path(config, 'low')}' was trained for goals of {low} numbers, "
+            f"'{weights_path(config, 'high')}' gives {high}: train the low level again"
+        )
+
+
+def random_events(bundle: LowBundle) -> Decode:
+    """Motor latents as in the data: whitened, so normal, within the data's box."""
+    codec = bundle.level.codec
+    low, high = codec.low.numpy(), codec.high.numpy()
+
+    def draw(rng: np.random.Generator) -> stroke.Event:
+        m = rng.normal(size=len(low)).clip(low, high)
+        with torch.no_grad():
+            event = codec.decode(torch.from_numpy(m).float()[None])
+        q, dq, before = (part[0].double().numpy() for part in event)
+        return stroke.Event(q, dq, before, float(rng.uniform(*RANDOM_EVENT_S)))
+
+    return draw
+
+
+# factories of the nodes: JSON in, object out
+
+
+def make_world(config: str, gui: bool = False) -> CourtWorld:
+    """The driver's world; `config` as Config.model_dump_json() writes it."""
+    return build_world(_parse(config), gui, record=True)
+
+
+def make_high(config: str) -> HighPlanner:
+    """The high level of the agent that the configuration names."""
+    parsed = _parse(config)
+    return build_high(parsed, parsed.agent.name)
+
+
+def make_low(config: str) -> StrokePlanner:
+    """The low level of the agent that the configuration names."""
+    parsed = _parse(config)
+    return build_low(parsed, load_spec(parsed.robot.name), parsed.agent.name)
+
+
+def _parse(config: str) -> Config:
+    torch.set_num_threads(1)  # small networks: more threads are slower, and the processes share the cores
+    parsed: Any = Config.model_validate_json(config)
+    checked: Config = parsed
+    return checked

@@ -1,0 +1,131 @@
+"""From nothing to a data set of swings: the teacher's events, the motor codec fitted to them, executed swings.
+
+Every stage keeps its result in the data folder, so that a killed run goes on where it was. Legend: F launches, J joints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hjepa.errors import DataError
+from hjepa.models.checkpoint import load_codec, save_codec
+from hjepa.models.high import HighModel
+from hjepa.tasks.badminton.feeds import RandomFeedConfig, load_feed, random_feed
+from hjepa.training.body import BodyConfig, fit_codec
+from hjepa.training.collect import CollectConfig, collect, load_swings
+from hjepa.training.encoder import EncoderTraining
+from hjepa.training.high import HighTraining, train_high
+from hjepa.training.rally import RallyTraining
+from hjepa.training.teacher import Events, teach
+from hjepa.training.train_low import LowRun, train
+from hjepa.types import Array, RobotSpec
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+EVENTS, CODEC = "events.npz", "codec.safetensors"
+_FLIGHT_S = (0.6, 2.0)  # of random launches: wider than what is fed in evaluation
+
+
+@dataclass(frozen=True)
+class SwingRun:
+    """Everything that is chosen about a data set."""
+
+    real: int = 2600  # launches the teacher answers: real strokes of the training matches
+    drawn: int = 1400  # and random ones
+    per_launch: int = 8
+    body: BodyConfig = BodyConfig(steps=6000)
+    collect: CollectConfig = CollectConfig()
+    seed: int = 0
+
+
+def launches(real: int, drawn: int, seed: int) -> tuple[Array, Array, Array]:
+    """x0, v0 (F, 3) and where the robot stands (F, 2): strokes of the training matches, then random ones."""
+    rng = np.random.default_rng([seed, 1])
+    feed = load_feed("train")
+    feed = feed.take(rng.choice(len(feed.id), min(real, len(feed.id)), replace=False))
+    extra = random_feed(drawn, seed, RandomFeedConfig(flight_s=_FLIGHT_S))
+    stand = np.concatenate([feed.receiver_xy_m, rng.normal([-3.4, 0.0], [1.2, 1.0], (drawn, 2))])
+    return np.concatenate([feed.x0_m, extra.x0_m]), np.concatenate([feed.v0_m_s, extra.v0_m_s]), stand
+
+
+def collect_swings(
+    spec: RobotSpec, world: str, out: Path, run: SwingRun, *, workers: int = 2, progress: Progress | None = None
+) -> int:
+    """Fill `out` with swings; `world` is 'module:Class' of a World taking a RobotSpec. Returns how many are there."""
+    out.mkdir(parents=True, exist_ok=True)
+    total = run.collect.swings
+
+    def tell(figures: Mapping[str, float]) -> None:
+        if progress:
+            progress(0, total, figures)
+
+    events = _events(spec, out / EVENTS, run, workers, tell)
+    codec = out / CODEC
+    if not codec.exists():
+        torch.set_num_threads(1)
+        fitted, errors = fit_codec(
+            events, spec, run.body, report=lambda step, parts: tell({"codec step": step, "racket": parts["racket"]})
+        )
+        save_codec(codec, fitted, {"robot": spec.name, "errors": errors})
+    return collect(
+        spec,
+        world,
+        codec,
+        events,
+        run.collect,
+        out,
+        workers=workers,
+        progress=None if progress is None else lambda done, whole: progress(done, whole, {}),
+    )
+
+
+def _events(
+    spec: RobotSpec, path: Path, run: SwingRun, workers: int, tell: Callable[[Mapping[str, float]], None]
+) -> Events:
+    """The teacher's events, from `path` if they are there."""
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                return Events(*(kept[name] for name in Events._fields))
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"teacher's events '{path}' are damaged ({error}): delete the file and run again"
+            ) from error
+    tell({"launches for the teacher": float(run.real + run.drawn)})
+    events = teach(spec, *launches(run.real, run.drawn, run.seed), run.per_launch, run.seed, workers)
+    temporary = path.with_suffix(".part.npz")
+    arrays: dict[str, Any] = events._asdict()
+    np.savez(temporary, **arrays)
+    os.replace(temporary, path)
+    return events
+
+
+def train_high_level(out: Path, seed: int, progress: Progress | None, writer: Any) -> Path:
+    """Train the high level on the real strokes; returns the path of the weights."""
+    torch.set_num_threads(1)
+    run = HighTraining(seed=seed, encoder=EncoderTraining(seed=seed), rally=RallyTraining(seed=seed))
+    first, total = run.encoder.steps, run.encoder.steps + run.rally.steps
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        if progress:
+            progress(step + 1 + (first if "support" in figures else 0), total, figures)
+
+    return train_high(out, run, report, writer)
+
+
+def train_low_level(
+    spec: RobotSpec, data: Path, high: HighModel, out: Path, seed: int, progress: Progress | None, writer: Any
+) -> Path:
+    """Train the low level on the swings in `data`; returns the path of the weights."""
+    swings = load_swings(data)
+    run = LowRun()
+    run = replace(run, level=replace(run.level, seed=seed))
+    x0, v0, _ = launches(7000, 3000, seed)
+    codec = load_codec(data / CODEC)
+    return train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer)

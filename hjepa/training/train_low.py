@@ -1,0 +1,233 @@
+"""The low level from swings to weights: pair, train the level, measure the goal metric, train the proposals.
+
+Every stage keeps its result in the output folder, so that a killed run goes on where it was. Legend: N pairs, G goal space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hjepa.models.high import HighModel, canonical
+from hjepa.models.low import POSE, LowBundle, LowConfig, LowLevel, save_low
+from hjepa.models.motor import MotorCodec
+from hjepa.models.proposal import Proposal
+from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.stroke_planner import limits_of
+from hjepa.training.body import RacketKinematics
+from hjepa.training.collect import Swings
+from hjepa.training.loop import LoopConfig, Writer, optimise
+from hjepa.training.low import LowData, LowTraining, loss, probe
+from hjepa.training.pairs import Flights, PairConfig, Pairs, make_flights, pair
+from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
+from hjepa.types import Array, RobotSpec
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+PLAN_LATENCY_S = 0.05  # what proposals are trained to expect between observation and command
+ALARMS = {"target_offset_m": 0.03, "target_landing_m": 0.15, "target_net_m": 0.06, "target_time_s": 0.005}
+
+
+@dataclass(frozen=True)
+class LowRun:
+    """Everything that is chosen about a training run of the low level."""
+
+    pairs: PairConfig = PairConfig()
+    level: LowTraining = LowTraining()
+    proposal: ProposalTraining = ProposalTraining()
+    model: LowConfig = LowConfig()
+
+
+class Prepared(NamedTuple):
+    """Training data with its split: no held-out flight or swing is in a training pair."""
+
+    data: LowData
+    train: NDArray[np.int64]
+    held: NDArray[np.int64]
+    s_in: Tensor  # (F, G) embeddings of the incoming flights
+
+
+def prepare(
+    spec: RobotSpec, codec: MotorCodec, swings: Swings, launches: tuple[Array, Array], high: HighModel, run: LowRun, cache: Path | None = None
+) -> Prepared:
+    """Pairs (kept in `cache`), the upper level's embedding of every stroke, and the split."""
+    flights = make_flights(*launches)
+    pairs = _cached_pairs(spec, swings, flights, run.pairs, cache)
+    rng = np.random.default_rng(run.pairs.seed + 1)
+    goals = embed_strokes(high, pairs.after_m, rng, run.level.noise_m)
+    data = LowData(swings, flights, pairs, goals, codec, RacketKinematics(spec))
+    held_flight, held_swing = np.arange(len(flights.x_m)) % 10 == 0, np.arange(len(swings.latent)) % 10 == 0
+    out_flight, out_swing = held_flight[pairs.flight], held_swing[pairs.swing]
+    window = torch.tensor(np.nan_to_num(flights.x_m[:, :40]))
+    mask = torch.tensor(np.isfinite(flights.x_m[:, :40, 0]).astype(np.float32))
+    with torch.no_grad():
+        s_in = high.encode(window, mask)
+    return Prepared(data, np.flatnonzero(~out_flight & ~out_swing), np.flatnonzero(out_flight & out_swing)[:3000], s_in)
+
+
+def _cached_pairs(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig, cache: Path | None) -> Pairs:
+    if cache and cache.exists():
+        with np.load(cache, allow_pickle=False) as kept:
+            if int(kept["swings"]) == len(swings.latent) and int(kept["flights"]) == len(flights.x_m):
+                return Pairs(*(kept[name] for name in Pairs._fields))
+    pairs = pair(spec, swings, flights, config)
+    if cache:
+        temporary = cache.with_suffix(".part.npz")
+        counts = {"swings": np.array(len(swings.latent)), "flights": np.array(len(flights.x_m))}
+        np.savez(temporary, **pairs._asdict(), **counts)
+        temporary.replace(cache)
+    return pairs
+
+
+def embed_strokes(high: HighModel, after_m: Array, rng: np.random.Generator, noise_m: float, draws: int = 3) -> Array:
+    """The upper level's embedding (N, G) of what was observed after each event (N, W, 3), mean over noise draws."""
+    out = np.zeros((len(after_m), high.config.latent), np.float32)
+    with torch.no_grad():
+        for first in range(0, len(after_m), 20000):
+            clean = after_m[first : first + 20000]
+            mask = np.isfinite(clean[..., 0])
+            for _ in range(draws):
+                seen = np.nan_to_num(clean + noise_m * rng.normal(size=clean.shape)) * mask[..., None]
+                window = canonical(torch.tensor(seen, dtype=torch.float32))
+                out[first : first + 20000] += high.encode(window, torch.tensor(mask, dtype=torch.float32)).numpy() / draws
+    return out
+
+
+def train_level(
+    prepared: Prepared, codec: MotorCodec, root: Tensor, run: LowRun, out: Path, progress: Progress | None, writer: Writer | None
+) -> LowLevel:
+    """The level itself; raises the alarm of DESIGN 3 in `probe`'s figures if the target does not know the shot."""
+    c = run.level
+    torch.manual_seed(c.seed)
+    level = LowLevel(run.model, codec)
+    generator = torch.Generator().manual_seed(c.seed)
+
+    def step(k: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([c.seed, k])
+        rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
+        return loss(level, prepared.data.draw(rows, rng, c.noise_m, c.dropout), c, generator, root)
+
+    optimise(
+        level,
+        step,
+        LoopConfig(c.steps, rate=c.rate),
+        checkpoint=out / "level.ckpt",
+        report=_relay(progress, c.steps),
+        writer=writer,
+        evaluate=lambda: probe(level, prepared.data, prepared.held),
+    )
+    return level.eval().requires_grad_(False)
+
+
+def goal_metric(level: LowLevel, prepared: Prepared, precision: Tensor, floor: float = 1e-4) -> Tensor:
+    """Root (G, G) of the inverse of what is uncertain on both sides: the goal's spread and the low level's own error."""
+    rng = np.random.default_rng(5)
+    rows = prepared.held
+    b = prepared.data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), 0.25))
+    with torch.no_grad():
+        gap = level.goal_of(level.predict(level.encode(b.now), b.action)) - b.goal
+    near = (b.labels["offset_m"].norm(dim=-1) < 0.08) & (b.seen > 0)
+    gap = gap[near].double()
+    gap = gap.clamp(*torch.quantile(gap, torch.tensor([0.02, 0.98], dtype=torch.float64), dim=0))
+    covariance = torch.linalg.inv(precision.double()) + gap.T @ gap / len(gap)
+    return torch.linalg.cholesky(torch.linalg.inv(covariance + floor * torch.eye(len(covariance)))).T.float().contiguous()
+
+
+def train_proposal(
+    level: LowLevel, prepared: Prepared, high: HighModel, root: Tensor, spec: RobotSpec, run: LowRun, out: Path,
+    progress: Progress | None, writer: Writer | None,
+) -> Proposal:  # fmt: skip
+    """Mode 1: hindsight first, then through the frozen energy for goals the high level would set."""
+    c, data, pairs = run.proposal, prepared.data, prepared.data.pairs
+    torch.manual_seed(run.level.seed + 1)
+    proposal = Proposal(run.model.latent + POSE, run.model.goal, run.model.joints, level.codec.config.latent + 1)
+    good = pairs.hit & (np.linalg.norm(pairs.offset_m, axis=1) < 0.07) & (pairs.event_s > 0.35)
+    good &= (pairs.landing_m[:, 0] > -0.2) & (pairs.landing_m[:, 0] < 7.2)
+    shown = prepared.train[good[prepared.train]]
+    late = prepared.train[pairs.event_s[prepared.train] > 0.35]
+    energy = _energy(level, proposal.heads, limits_of(spec), root)
+
+    def step(k: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([run.level.seed + 1, k])
+        if k < c.hindsight_steps:
+            rows = shown[rng.integers(len(shown), size=c.batch)]
+            return hindsight_loss(proposal, level, data, rows, rng, c), {}
+        rows = late[rng.integers(len(late), size=c.batch)]
+        goal = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
+        return energy_loss(proposal, level, energy, data, rows, goal, rng, c)
+
+    steps = c.hindsight_steps + c.energy_steps
+    optimise(
+        proposal,
+        step,
+        LoopConfig(steps, rate=c.rate),
+        checkpoint=out / "proposal.ckpt",
+        report=_relay(progress, steps),
+        writer=writer,
+    )
+    return proposal.eval().requires_grad_(False)
+
+
+def _wished(high: HighModel, s_in: Tensor, rng: np.random.Generator) -> Tensor:
+    """Goals (B, G) for macro-actions anywhere in the opponent's court, at tempi that fit the depth."""
+    n = len(s_in)
+    depth = rng.uniform(0.8, 6.3, n)
+    tempo = rng.uniform(0.75, 1.2, n) + 0.08 * depth
+    w = np.stack([np.full(n, -1.0), -depth, rng.uniform(-2.3, 2.3, n), tempo], axis=-1)
+    with torch.no_grad():
+        return high.predict(high.context(n), s_in, torch.tensor(w, dtype=torch.float32))
+
+
+def _energy(level: LowLevel, heads: int, limits: Limits, root: Tensor) -> Callable[..., Tensor]:
+    def energy(z: Tensor, q: Tensor, dq: Tensor, goal: Tensor, x: Tensor) -> Tensor:
+        def each(a: Tensor) -> Tensor:
+            return a.repeat_interleave(heads, 0)
+
+        situation = Situation(each(z), each(q), each(dq), torch.zeros_like(each(q)), PLAN_LATENCY_S, each(goal), root)
+        return StrokeResidual(level, limits, LowWeights(), situation).energy(x)
+
+    return energy
+
+
+def train(
+    spec: RobotSpec,
+    codec: MotorCodec,
+    swings: Swings,
+    launches: tuple[Array, Array],
+    high: HighModel,
+    run: LowRun,
+    out: Path,
+    *,
+    header: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    writer: Writer | None = None,
+) -> Path:
+    """All stages; returns the path of the weights, `out`/low.safetensors. Resumable: call again after a kill."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    prepared = prepare(spec, codec, swings, launches, high, run, out / "pairs.npz")
+    high_root = torch.linalg.cholesky(high.precision.double()).T.float()
+    level = train_level(prepared, codec, high_root, run, out, progress, writer)
+    figures = probe(level, prepared.data, prepared.held)
+    level.eval()
+    root = goal_metric(level, prepared, high.precision)
+    proposal = train_proposal(level, prepared, high, root, spec, run, out, progress, writer)
+    alarms = [name for name, most in ALARMS.items() if figures[name] > most]
+    notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}
+    save_low(out / "low.safetensors", LowBundle(level, proposal, root, notes))
+    return out / "low.safetensors"
+
+
+def _relay(progress: Progress | None, total: int) -> Callable[[int, dict[str, float]], None] | None:
+    return None if progress is None else lambda step, figures: progress(step + 1, total, figures)
+
+
+def with_seed(run: LowRun, seed: int) -> LowRun:
+    """The same run from another seed (initial weights, batches)."""
+    return replace(run, level=replace(run.level, seed=seed))

@@ -1,0 +1,177 @@
+"""The high decision on a toy level whose every number is known."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner, flight_window
+from hjepa.protocols import HighLevel
+from hjepa.types import Observation
+
+TYPES = ("net shot", "clear", "drop")
+CODES = torch.tensor(
+    [
+        [0.0, -1.0, 0.5, 1.1],
+        [1.0, -6.2, 2.0, 1.6],
+        [1.0, -6.6, 0.0, 1.7],  # 0.10 m inside: too near the line
+        [2.0, -3.0, -1.0, 1.0],
+        [2.0, -2.0, 1.0, 0.9],  # hardly ever played
+        [0.0, -0.9, -0.5, 1.2],  # would meet the net
+    ]
+)
+PRIOR = torch.tensor([0.2, 0.3, 0.3, 0.15, 0.0005, 0.0495])
+NET_M = torch.tensor([1.8, 3.5, 3.5, 2.0, 2.0, 1.5])
+
+
+class _Reading(NamedTuple):
+    net_height_m: torch.Tensor
+
+
+class ToyShots:
+    """Embeddings are the macro-actions themselves."""
+
+    codebook = CODES
+    precision = torch.eye(4)
+
+    def __init__(self, win=None):
+        self.win = win if win is not None else torch.full((6,), 0.5)
+        self.feet = None
+
+    def _code(self, s):
+        return (s[:, None] - CODES)[..., [0, 3]].abs().sum(-1).argmin(1)
+
+    def encode(self, window, mask):
+        return torch.zeros(len(window), 4)
+
+    def context(self, batch=1, hitter_m=None):
+        self.feet = hitter_m
+        return
+
+    def code_log_prior(self, context, s_in):
+        return PRIOR.log().expand(len(s_in), -1)
+
+    def predict(self, context, s_in, w):
+        return w
+
+    def read(self, s, s_in=None):
+        return _Reading(NET_M[self._code(s)])
+
+    def named_logits(self, s, s_in=None):
+        return 4.0 * torch.nn.functional.one_hot(s[:, 0].long(), 3).float()
+
+    def win_probability(self, s, s_in, context):
+        return self.win[self._code(s)]
+
+
+def _planner(win=None, **changes):
+    settings = {"candidates": 6, "mixing": 0.0, "samples": 3, "scatter_m": 0.0} | changes
+    return HighPlanner(ToyShots(win), TYPES, HighPlanConfig(**settings))
+
+
+def _window():
+    return np.zeros((40, 3)), np.ones(40)
+
+
+def _observation(samples, stamp_ns=150_000_000):
+    xyz, mask = np.zeros((64, 3)), np.zeros(64, dtype=bool)
+    mask[60 - samples : 60] = True
+    xyz[mask] = np.arange(samples)[:, None] + np.array([5.0, 0.0, 2.0])
+    stamps = stamp_ns - 10_000_000 * np.arange(63, -1, -1)
+    return Observation(stamp_ns, np.array([-3.0, 0.5] + [0.0] * 6), np.zeros(8), xyz, mask, stamps)
+
+
+def test_only_supported_macro_actions_inside_the_court_that_pass_the_net_are_considered():
+    found = _planner().candidates(*_window())
+    assert sorted(found.codes.astype(int)) == [0, 1, 3]
+
+
+def test_targets_are_in_the_world_frame_on_the_opponents_side():
+    found = _planner().candidates(*_window())
+    for target, macro in zip(found.target_xy_m, found.macro, strict=True):
+        assert target == pytest.approx(-macro[1:3])
+        assert 0.30 <= target[0] <= 6.40
+
+
+def test_the_feet_reach_the_model_in_the_canonical_frame():
+    planner = _planner()
+    planner.candidates(*_window(), np.array([-3.0, 0.5]))
+    assert planner.model.feet[0].tolist() == pytest.approx([3.0, -0.5])
+
+
+def test_with_equal_values_the_most_usual_shot_is_chosen_and_a_better_chance_to_win_changes_that():
+    usual = _planner()
+    found = usual.candidates(*_window())
+    assert found.types[usual.choose(found, np.zeros(3))] == "clear"
+    bold = _planner(win=torch.tensor([0.5, 0.3, 0.5, 0.95, 0.5, 0.5]))
+    found = bold.candidates(*_window())
+    assert found.types[bold.choose(found, np.zeros(3))] == "drop"
+
+
+def test_a_goal_the_low_level_cannot_reach_is_not_chosen():
+    planner = _planner()
+    found = planner.candidates(*_window())
+    best = planner.choose(found, np.zeros(3))
+    reach = np.zeros(3)
+    reach[best] = 50.0
+    assert planner.choose(found, reach) != best
+
+
+def test_the_mixed_strategy_draws_by_the_energies_and_is_fixed_by_the_seed():
+    planner = _planner(mixing=1.0)
+    found = planner.candidates(*_window())
+    drawn = []
+    for seed in range(600):
+        planner.reset(seed)
+        drawn.append(planner.choose(found, np.zeros(3)))
+        assert planner.choose(found, np.zeros(3)) == drawn[-1]
+    share = np.bincount(drawn, minlength=3) / len(drawn)
+    expected = np.exp(-found.value(planner.config))
+    assert share == pytest.approx(expected / expected.sum(), abs=0.06)
+
+
+def test_it_decides_once_when_enough_was_seen_and_again_after_reset():
+    planner = _planner(samples=5)
+    assert isinstance(planner, HighLevel)
+    asked = []
+
+    def reachability(goals):
+        asked.append(goals.shape)
+        return np.zeros(len(goals))
+
+    assert planner.decide(_observation(4), reachability) is None
+    goal = planner.decide(_observation(5), reachability)
+    assert goal is not None
+    assert asked == [(3, 4)]
+    assert goal.start_ns - goal.stamp_ns == 50_000_000
+    assert goal.embedding == pytest.approx(goal.candidates[int(np.argmin(goal.energies))])
+    assert planner.decide(_observation(20), reachability) is None
+    planner.reset(1)
+    again = planner.decide(_observation(5), reachability)
+    assert again is not None and again.id > goal.id
+
+
+def test_the_window_starts_at_the_first_measured_slot():
+    window, mask = flight_window(_observation(6))
+    assert mask.sum() == 6 and mask[:6].all()
+    assert window[0].tolist() == [5.0, 0.0, 2.0] and window[6].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_when_nothing_passes_the_filters_the_most_usual_shot_is_left():
+    found = _planner(net_margin_m=50.0, prior_floor=0.9).candidates(*_window())
+    assert len(found.codes) >= 1
+    assert found.log_prior.max() == pytest.approx(np.log(0.3), abs=1e-5)
+
+
+def test_scattered_targets_stay_inside_the_margin_and_are_fixed_by_the_seed():
+    planner = _planner(scatter_m=1.0)
+    targets = []
+    for seed in range(40):
+        planner.reset(seed)
+        found = planner.candidates(*_window())
+        assert np.array_equal(found.target_xy_m, planner.candidates(*_window()).target_xy_m)
+        targets.append(found.target_xy_m)
+    depth, across = np.concatenate(targets).T
+    assert depth.min() >= 0.30 - 1e-6 and depth.max() <= 6.40 + 1e-6 and np.abs(across).max() <= 2.29 + 1e-6
+    assert depth.std() > 1.0 and len(np.unique(depth)) > 40
