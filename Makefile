@@ -45,8 +45,8 @@ collect: $(STAMP)  ## swings for training, in parallel processes, resumable
 	$(BIN)/hjepa collect $(CONFIG) $(ARGS)
 
 train: $(STAMP)  ## both levels, from the collected swings and the real strokes
-	$(BIN)/hjepa train low $(CONFIG) $(ARGS)
 	$(BIN)/hjepa train high $(CONFIG) $(ARGS)
+	$(BIN)/hjepa train low $(CONFIG) $(ARGS)
 
 test: $(STAMP)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -1,9 +1,9 @@
 """The page: how an observation becomes a command. Everything else is a stage of this.
 
-    observation -> high: encode the incoming stroke, weigh macro-actions, predict the stroke to play  -> goal g
-                -> low:  encode shuttle and body, propose, search |U(P(z, m)) - g|^2 + guards + effort -> motor latent m*
-                -> motor.decode(m*) -> joint trajectory with an expiry
-                <- low tells high what each candidate goal would cost (reachability)
+observation -> high: encode the incoming stroke, weigh macro-actions, predict the stroke to play  -> goal g
+            -> low:  encode shuttle and body, propose, search |U(P(z, m)) - g|^2 + guards + effort -> motor latent m*
+            -> motor.decode(m*) -> joint trajectory with an expiry
+            <- low tells high what each candidate goal would cost (reachability)
 """
 
 from __future__ import annotations

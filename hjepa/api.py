@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from hjepa import __version__, build
+from hjepa import __version__, build, factories
 from hjepa import config as settings
 from hjepa.bus.graph import Episode
 from hjepa.bus.processes import NodeSpec, ProcessGraph
@@ -57,7 +56,7 @@ class System:
 
     def world(self, gui: bool = False) -> CourtWorld:
         """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
-        self._world = build.build_world(self.config, gui, record=True)
+        self._world = factories.build_world(self.config, gui, record=True)
         self._world.connect()
         return self._world
 
@@ -94,8 +93,7 @@ class System:
         """
         wanted = len(self.feed.id) if count is None else count
         if self._starts is None or len(self._starts.feasible) < wanted:
-            nominal = build.build_world(Config(robot=self.config.robot))
-            with nominal:
+            with factories.build_world(Config(robot=self.config.robot)) as nominal:
                 feed = self.feed.take(np.arange(wanted))
                 self._starts = judge(nominal, feed, cache_folder() / f"starts-{__version__}", progress=judging)
         return self._starts
@@ -109,11 +107,10 @@ class System:
 def load(name_or_file: str | Path | Config, overrides: Sequence[str] = ()) -> System:
     """A configuration by name or file, brought to life; WeightsError names the file if weights are missing.
 
-    torch is set to one thread: the networks are small, and lockstep runs of a seed must be bit-identical.
+    Sets torch to one thread.
     """
-    torch.set_num_threads(1)
-    given = isinstance(name_or_file, Config)
-    return System(name_or_file if given else settings.load(name_or_file, overrides))
+    build.use_one_thread()
+    return System(name_or_file if isinstance(name_or_file, Config) else settings.load(name_or_file, overrides))
 
 
 def cache_folder() -> Path:
@@ -122,11 +119,9 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "hjepa"
 
 
-def play(
-    system: System, *, record: bool = False, gui: bool = False, judging: Judging | None = None
-) -> Iterator[Played]:
+def play(system: System, *, record: bool = False, gui: bool = False) -> Iterator[Played]:
     """Every stroke of the configuration, one by one, as it is played by its agent."""
-    c, starts = system.config, system.starts(judging=judging)
+    c, starts = system.config, system.starts()
     with closing(system.world(gui)) as world:
         yield from run(
             world,
@@ -149,20 +144,19 @@ def weights_seed(config: Config) -> int:
     return int(build.low_bundle(config, load_spec(config.robot.name)).header.get("seed", 0))
 
 
-def play_processes(system: System, *, gui: bool = False, judging: Judging | None = None) -> Iterator[Played]:
+def play_processes(system: System, *, gui: bool = False) -> Iterator[Played]:
     """The same with robot, low and high level as processes that talk over ZMQ."""
     c = system.config
     if c.agent.name not in build.HIERARCHICAL:
-        raise ConfigError(
-            f"agent '{c.agent.name}' has no two levels; as processes play: {', '.join(build.HIERARCHICAL)}"
-        )
+        allowed = ", ".join(build.HIERARCHICAL)
+        raise ConfigError(f"agent '{c.agent.name}' has no two levels; as processes play: {allowed}")
     text = c.model_dump_json()
     nodes = {
-        "driver": NodeSpec("hjepa.build:make_world", {"config": text, "gui": gui}),
-        "high": NodeSpec("hjepa.build:make_high", {"config": text}),
-        "low": NodeSpec("hjepa.build:make_low", {"config": text}),
+        "driver": NodeSpec("hjepa.factories:make_world", {"config": text, "gui": gui}),
+        "high": NodeSpec("hjepa.factories:make_high", {"config": text}),
+        "low": NodeSpec("hjepa.factories:make_low", {"config": text}),
     }
-    feed, starts = system.feed, system.starts(judging=judging)
+    feed, starts = system.feed, system.starts()
     period = c.low.replan_period_ms // 10
     carried = c.task.start == "carried"
     own: RobotState | None = None
@@ -229,7 +223,7 @@ def reference() -> Reference:
 
 
 def collect(config: Config, out: Path, *, swings: int, workers: int, on_progress: Report | None = None) -> int:
-    """Fill a folder with at least so many executed swings; goes on where a killed run was. Returns how many are there."""
+    """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there."""
     from hjepa.training.pipeline import SwingRun, collect_swings
 
     chosen = SwingRun(seed=config.task.seed)
@@ -242,7 +236,7 @@ def train(level: str, config: Config, data: Path, out: Path, *, on_progress: Rep
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
     """
-    torch.set_num_threads(1)
+    build.use_one_thread()
     out.mkdir(parents=True, exist_ok=True)
     from torch.utils.tensorboard import SummaryWriter
 

@@ -1,14 +1,10 @@
-"""Objects from a configuration: the world, the two levels, every agent by name.
-
-`make_world`, `make_high` and `make_low` take plain JSON values, so that a node in a process of its own can be built.
-"""
+"""Levels and agents from a configuration and trained weights. No simulator is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +27,17 @@ from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.protocols import Agent
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Goal, RobotSpec
-from robots.sim.court import CourtWorld, WorldConfig
 from robots.spec import load_spec
 
 HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
 FILES = {"low": "low.safetensors", "high": "high.safetensors", "bc": "bc.safetensors"}
+
+
+def use_one_thread() -> None:
+    """The networks are small: more threads are slower, and lockstep runs of a seed must be bit-identical."""
+    torch.set_num_threads(1)
 
 
 def weights_path(config: Config, name: str) -> Path:
@@ -71,11 +71,6 @@ def high_model(config: Config) -> HighModel:
     return _high(weights_path(config, "high"))
 
 
-def build_world(config: Config, gui: bool = False, record: bool = False) -> CourtWorld:
-    """The simulated court of a configuration, not connected yet."""
-    return CourtWorld(load_spec(config.robot.name), WorldConfig(**config.world.model_dump()), gui, record)
-
-
 def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
     """The high level as `name` has it: `reactive` takes the best of its prior."""
     c, model = config.high, high_model(config)
@@ -101,6 +96,7 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
         starts=c.starts,
         iterations=c.iterations,
         accept_margin=c.accept_margin,
+        alarm_energy=c.alarm_energy,
         freeze_s=c.freeze_ms / 1e3,
         valid_s=c.valid_ms / 1e3,
         search=name != "reactive",
@@ -117,7 +113,7 @@ def _coded(goal: Goal) -> PointGoal:
 
 def candidate_flop(level: LowLevel) -> float:
     """Operations to score one candidate: two for each weight that is touched."""
-    parts = (level.action, level.predictor, level.bridge, level.heads, level.codec.decoder)
+    parts = (level.action, level.predictor, level.bridge, level.heads)  # the action holds the motor codec
     return 2.0 * sum(p.numel() for part in parts for p in part.parameters())
 
 
@@ -163,30 +159,3 @@ def random_events(bundle: LowBundle) -> Decode:
         return stroke.Event(q, dq, before, float(rng.uniform(*RANDOM_EVENT_S)))
 
     return draw
-
-
-# factories of the nodes: JSON in, object out
-
-
-def make_world(config: str, gui: bool = False) -> CourtWorld:
-    """The driver's world; `config` as Config.model_dump_json() writes it."""
-    return build_world(_parse(config), gui, record=True)
-
-
-def make_high(config: str) -> HighPlanner:
-    """The high level of the agent that the configuration names."""
-    parsed = _parse(config)
-    return build_high(parsed, parsed.agent.name)
-
-
-def make_low(config: str) -> StrokePlanner:
-    """The low level of the agent that the configuration names."""
-    parsed = _parse(config)
-    return build_low(parsed, load_spec(parsed.robot.name), parsed.agent.name)
-
-
-def _parse(config: str) -> Config:
-    torch.set_num_threads(1)  # small networks: more threads are slower, and the processes share the cores
-    parsed: Any = Config.model_validate_json(config)
-    checked: Config = parsed
-    return checked

@@ -78,7 +78,9 @@ class LowWeightsSection(Section):
     """Weights of the terms of the low level's energy, as in planning.objectives; guards count in their tolerances."""
 
     goal: float = key(1.0, "distance of the predicted outcome to the sub-goal, in the upper latent", ge=0)
-    offset: float = key(1.0, "predicted distance of the contact from the racket's centre, per 0.06 m", ge=0)
+    contact: float = key(1.0, "predicted distance of the shuttle from the racket at the contact, per 0.06 m", ge=0)
+    offset: float = key(0.5, "predicted distance of the contact from the racket's centre, per 0.06 m", ge=0)
+    support: float = key(0.7, "distance of the motor latent from those that the motor codec knows", ge=0)
     net: float = key(1.0, "predicted height over the tape below 0.15 m, per 0.08 m", ge=0)
     limits: float = key(1.0, "joint speed, acceleration and range beyond their limits", ge=0)
     effort: float = key(0.15, "share of the joints' acceleration used", ge=0)
@@ -98,7 +100,8 @@ class LowSection(Section):
     candidates: int = key(128, "cem: motor latents drawn per iteration", ge=2)
     elites: int = key(12, "cem: best candidates kept per iteration", ge=2)
     accept_margin: float = key(0.02, "a new motor latent must lower the energy by this share", ge=0)
-    freeze_ms: int = key(70, "nearer to the contact than this (ms) the motor latent stays", ge=0)
+    alarm_energy: float = key(8.0, "energy above which the proposals are asked again", ge=0)
+    freeze_ms: int = key(90, "nearer to the contact than this (ms) the motor latent stays", ge=0)
     valid_ms: int = key(500, "how long (ms) a command may be followed without a newer one", ge=50)
     weights: LowWeightsSection = LowWeightsSection()
 

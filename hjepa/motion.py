@@ -3,8 +3,8 @@
 Each joint accelerates with A1, then with A2, so that it meets a position and a velocity at an exact time. Ramps of
 acceleration join the phases, and the start matches position, velocity and acceleration (boundary-exact). Among
 two-piece accelerations this needs the least peak: 4 D / T^2 from rest to rest, where a quintic needs 5.77 D / T^2
-(Biagiotti & Melchiorri 2008, ch. 2-3), and reach is what limits a racket robot. The switch is named as a time before the
-event, so that re-planning on the way reproduces the same motion.
+(Biagiotti & Melchiorri 2008, ch. 2-3), and reach is what limits a racket robot. The switch is named as a time before
+the event, so that re-planning on the way reproduces the same motion.
 
 Every function is plain arithmetic and works on numpy arrays and torch tensors alike, broadcasting over any shape.
 """
@@ -79,8 +79,7 @@ def peak_speed(motion: TwoPhase) -> Any:
     """Bound of |velocity| that is exact up to the ramps: the larger of the speeds at the start, switch and end."""
     v_switch = evaluate(motion, motion.switch_s + 0.5 * motion.ramp_s)[1]
     v_end = evaluate(motion, motion.duration_s)[1]
-    larger = 0.5 * (abs(v_switch) + abs(v_end) + abs(abs(v_switch) - abs(v_end)))
-    return larger
+    return 0.5 * (abs(v_switch) + abs(v_end) + abs(abs(v_switch) - abs(v_end)))
 
 
 def recovery_target(q: Any, v: Any, home: Any, a_max: Any, duration_s: float) -> Any:

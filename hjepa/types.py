@@ -136,7 +136,7 @@ class Launch(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the simulator saw of one stroke. Privileged: for metrics and training labels, never for an executed agent."""
+    """What the simulator saw of one stroke. Privileged: for metrics and labels, never for an executed agent."""
 
     hit: bool
     contact_s: float  # time of the racket contact, or of the plane crossing nearest the racket on a miss; nan if none

@@ -45,15 +45,16 @@ def demo(
     files.check_folder(out)
     settings = options.settings(config, changes)
     from hjepa import api
-    from hjepa.evaluation import episodes as room
 
     system = api.load(settings)
     console = Console()
     console.print(_opening(system))
+    with play.judging(console) as judging:
+        system.starts(judging=judging)
     begun = time.monotonic()
-    source = api.play_processes(system, gui=gui) if processes else play.played(system, record=True, gui=gui)
+    source = api.play_processes(system, gui=gui) if processes else api.play(system, record=True, gui=gui)
     kept = play.show(console, source)
-    reference = room.reference(system.config)
+    reference = api.reference()
     summary = summarise(
         [p.result for p in kept],
         clock=system.config.run.clock,

@@ -40,15 +40,16 @@ def evaluate(
         files.check_file(json)
     settings = options.settings(config, changes)
     from hjepa import api
-    from hjepa.evaluation import episodes as room
 
     system = api.load(settings)
     console = Console()
+    with play.judging(console) as judging:
+        system.starts(judging=judging)
     begun = time.monotonic()
-    strokes = play.played(system, record=False)
+    strokes = api.play(system)
     waiting = track(strokes, f"{system.config.agent.name} plays", system.config.task.strokes, console=console)
     results = [stroke.result for stroke in waiting]
-    reference = room.reference(system.config)
+    reference = api.reference()
     summary = summarise(
         results,
         clock=system.config.run.clock,

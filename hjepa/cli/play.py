@@ -1,14 +1,14 @@
-"""What `demo` and `eval` share: build world and agent from a configuration, play, show a table while it goes on."""
+"""What `demo` and `eval` share: a table of strokes while they are played, the figures at the end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hjepa.evaluation.metrics import Interval, Summary
@@ -18,12 +18,13 @@ DASH = "-"
 TICK, CROSS = "[green]yes[/green]", "[red]no[/red]"
 
 
-def played(system: Any, *, record: bool, gui: bool = False) -> Iterator[Played]:
-    """Strokes of a loaded system (hjepa.api), one by one, as they are played."""
-    from hjepa.evaluation import episodes
-
-    with closing(system.world(gui=gui)) as world:
-        yield from episodes.run(world, system.agent(system.config.agent.name), system.config, record=record)
+@contextmanager
+def judging(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Shows how far the oracle is with judging the feed, which comes first; nothing when that was done before."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("an oracle judges which strokes are feasible", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=done < total)
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -22,27 +22,26 @@ class LevelName(StrEnum):
 
 
 def train(
-    level: Annotated[LevelName, typer.Argument(help="low: the swing, from collected data. high: the shot.")],
+    level: Annotated[LevelName, typer.Argument(help="high: the shot, from real strokes. low: the swing, from data.")],
     config: options.Config = "badminton",
     data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Swings that `hjepa collect` wrote.")] = DATA,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Weights, checkpoints and logs.")] = Path(
         "runs/train"
     ),
     seed: options.Seed = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, or cuda where there is one.")] = "cpu",
     sets: options.Sets = None,
 ) -> None:
     """Train a level; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
 
-    Started again it goes on from the last checkpoint. Train `low` first: the high level reads its embeddings.
+    Started again it goes on from the last checkpoint. Train `high` first: its embeddings are the low level's goals.
     """
     files.check_folder(out)
     settings = load(config, options.changes(sets, task__seed=seed))
-    if not data.is_dir():
+    if level is LevelName.low and not data.is_dir():
         raise DataError(f"--data {data}: no such folder; fill it with `hjepa collect --out {data}`")
     from hjepa import api
 
     console = Console()
     with reporter(console, f"train {level.value}") as report:
-        weights = api.train(level.value, settings, data, out, device=device, on_progress=report)
-    console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out}")
+        weights = api.train(level.value, settings, data, out, on_progress=report)
+    console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")

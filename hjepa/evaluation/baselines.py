@@ -43,7 +43,7 @@ class ClassicalConfig:
     first_decision_s: float = 0.10  # after the launch
     latency_s: float = 0.02  # from an observation to the start of the command that answers it
     last_replan_s: float = 0.06  # before the contact; later the motion is left alone
-    keep_m: float = 0.003  # a swing whose contact point is known to be no further off is left as it is
+    keep_m: float = 0.006  # a swing whose contact point is known to be no further off is left as it is
     restarts: int = 2  # draws of the candidates while no swing within the limits is known
     redraw_use: float = 0.97  # a refined swing that uses more of the limits is challenged by a fresh draw ...
     redraw_to_go_s: float = 0.35  # ... if there is still so much time

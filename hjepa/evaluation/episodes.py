@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from hjepa.config import Config
 from hjepa.errors import ConfigError, DataError
-from hjepa.evaluation.feasible import TICKS_PER_S, Court, NextLaunch, Starts, judge, stroke_seed
+from hjepa.evaluation.feasible import TICKS_PER_S, Court, NextLaunch, Starts, stroke_seed
 from hjepa.evaluation.metrics import placement_entropy
 from hjepa.evaluation.results import NOWHERE, Played, Point, Recording, StrokeResult
 from hjepa.protocols import Agent
@@ -247,21 +246,3 @@ def feed_of(config: Config) -> FeedTable:
     if c.strokes > len(table.id):
         raise DataError(f"task.strokes is {c.strokes}; allowed: at most {len(table.id)}, the {c.feed} matches' strokes")
     return table.take(np.sort(np.random.default_rng(c.seed).choice(len(table.id), c.strokes, replace=False)))
-
-
-def run_config(
-    world: Court, agent: Agent, config: Config, *, record: bool = False, cache_in: Path | None = None
-) -> Iterator[Played]:
-    """Judge the feed that a configuration asks for (kept in `cache_in`), then play it."""
-    feed = feed_of(config)
-    yield from run(
-        world,
-        agent,
-        feed,
-        judge(world, feed, cache_in),
-        clock=config.run.clock,
-        replan_period_ms=config.low.replan_period_ms,
-        seed=config.task.seed,
-        carry_over=config.task.start == "carried",
-        record=record,
-    )

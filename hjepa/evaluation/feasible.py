@@ -29,6 +29,7 @@ from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.tasks.kinematics import joint_frames
 from hjepa.types import NS, Array, JointTrajectory, Observation, RobotSpec, RobotState
 
+RULE = 2  # counts up when the oracle or the rule changes, so that old start states are not reused
 NEXT_LAUNCH_S = 0.90  # after a contact
 TICKS_PER_S = 100
 Progress = Callable[[int, int], None]
@@ -96,7 +97,7 @@ def judge(
 def feed_key(spec: RobotSpec, feed: FeedTable, config: FeasibleConfig) -> str:
     """Hash of everything that the start states depend on: feed, robot, rule."""
     digest = hashlib.sha256()
-    rule = (config.react_s, config.draws, config.seed, astuple(OracleConfig()), spec.name)
+    rule = (RULE, config.react_s, config.draws, config.seed, astuple(OracleConfig()), spec.name)
     digest.update(repr(rule).encode())
     for column in (feed.id, feed.x0_m, feed.v0_m_s, feed.receiver_xy_m, *_limits(spec)):
         digest.update(np.ascontiguousarray(column).tobytes())

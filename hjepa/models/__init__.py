@@ -1,1 +1,1 @@
-"""Learned parts: encoders, predictors, the motor codec, losses, checkpoints. torch only; no planning, no bus, no robots."""
+"""Learned parts: encoders, predictors, the motor codec, losses, checkpoints. torch only; no planning or robots."""

@@ -17,7 +17,9 @@ from hjepa.models.motor import MotorCodec, MotorConfig
 def save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Write tensors and a JSON-able header to `path` (whole or not at all)."""
     temporary = path.with_suffix(".part")
-    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, {"hjepa": json.dumps(header)})
+    save_file(
+        {k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, {"hjepa": json.dumps(header)}
+    )
     temporary.replace(path)
 
 
@@ -40,7 +42,9 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> N
     try:
         module.load_state_dict(own)
     except RuntimeError as error:
-        raise WeightsError(f"weights of '{prefix}' do not fit this configuration: {str(error).splitlines()[-1].strip()}") from error
+        raise WeightsError(
+            f"weights of '{prefix}' do not fit this configuration: {str(error).splitlines()[-1].strip()}"
+        ) from error
 
 
 def save_codec(path: Path, codec: MotorCodec, header: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class GatedBlock(nn.Module):
-    """Pre-norm residual gated linear unit (Shazeer 2020, GLU variants): x + W2 (silu(Wg x) * Wv x), (B, D) -> (B, D)."""
+    """Pre-norm residual gated linear unit (Shazeer 2020): x + W2 (silu(Wg x) * Wv x), (B, D) -> (B, D)."""
 
     def __init__(self, width: int, expand: float = 1.5) -> None:
         super().__init__()
@@ -44,6 +44,9 @@ class WindowFit(nn.Module):
     and the residuals (B, K, C), zero where masked. A ridge keeps short windows finite; it does not touch the mean.
     """
 
+    basis: Tensor
+    penalty: Tensor
+
     def __init__(self, times_s: Tensor, degree: int = 3, ridge: float = 3e-3) -> None:
         super().__init__()
         span = float(times_s.abs().max())
@@ -54,7 +57,7 @@ class WindowFit(nn.Module):
         self.register_buffer("penalty", torch.diag(penalty))
 
     def forward(self, samples: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        basis: Tensor = self.basis
+        basis = self.basis
         weighted = basis * mask[..., None]  # (B, K, P)
         gram = weighted.transpose(1, 2) @ basis + self.penalty  # (B, P, P)
         moment = weighted.transpose(1, 2) @ samples  # (B, P, C)

@@ -68,6 +68,7 @@ class LowFuture(NamedTuple):
     dq_rad_s: Tensor  # (B, S, J)
 
 
+FITS = ((1, 9.0), (2, 9.0), (3, 9.0), (2, 0.30), (2, 0.16))  # degree, span in s of each smooth fit to the window
 POSE = 5  # numbers at z's end that place it on the court: position now (3), cosine and sine of the heading
 
 
@@ -78,30 +79,34 @@ class ShuttleEncoder(nn.Module):
     turned about the vertical into the fitted heading before it is encoded.
     """
 
+    age: Tensor
+    recent: Tensor
+    scale: Tensor
+
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         times = -torch.arange(c.window - 1, -1, -1, dtype=torch.float32) * SLOT_S
-        self.fits = nn.ModuleList(WindowFit(times, degree=k) for k in (1, 2, 3))  # few samples: low; many: high
+        # few samples want a low degree, many a high one; what is near wants the latest samples alone
+        self.fits = nn.ModuleList(WindowFit(times, degree=k) for k, _ in FITS)
+        self.register_buffer("recent", torch.stack([(-times < span).float() for _, span in FITS]))
         self.register_buffer("age", -times)
-        inputs = 24 + 3 * c.window + c.window + 3 + 2 * c.joints
+        inputs = 3 * sum(k for k, _ in FITS) + 3 * (len(FITS) - 1) + 4 * c.window + 3 + 2 * c.joints
         self.net = GatedMLP(inputs, c.width, c.depth, c.latent)
         self.register_buffer("scale", torch.tensor([1.0, 5.0, 3.0, 2.0])[:, None])
         self.joint_scale = 5.0
 
     def forward(self, x: LowInput) -> Tensor:
-        fitted = [fit(x.window_m, x.mask)[0] for fit in self.fits]
+        fitted = [fit(x.window_m, x.mask * r)[0] for fit, r in zip(self.fits, self.recent, strict=True)]
         now = fitted[1][:, 0]
         heading = torch.nn.functional.normalize(fitted[0][:, 1, :2], dim=-1, eps=1e-3)
         turned = [_turn(c, heading, -1.0) for c in fitted]
         smooth = self.fits[1].basis @ fitted[1]
         residual = _turn((x.window_m - smooth) * x.mask[..., None], heading, -1.0)
-        age: Tensor = self.age
-        scale: Tensor = self.scale
-        oldest = (x.mask * age).amax(dim=-1, keepdim=True)
-        newest = torch.where(x.mask > 0, age, 9.0).amin(dim=-1, keepdim=True).clamp(max=1.0)
+        oldest = (x.mask * self.age).amax(dim=-1, keepdim=True)
+        newest = torch.where(x.mask > 0, self.age, 9.0).amin(dim=-1, keepdim=True).clamp(max=1.0)
         features = [
-            *((c[:, 1:] / scale[1 : c.shape[1]]).flatten(1).clamp(-6.0, 6.0) for c in turned),
-            *((c[:, 0] - turned[1][:, 0]).clamp(-2.0, 2.0) / 0.1 for c in (turned[0], turned[2])),
+            *((c[:, 1:] / self.scale[1 : c.shape[1]]).flatten(1).clamp(-6.0, 6.0) for c in turned),
+            *((c[:, 0] - turned[1][:, 0]).clamp(-0.6, 0.6) / 0.1 for c in (turned[0], *turned[2:])),
             (residual / 0.03).clamp(-4.0, 4.0).flatten(1),
             x.mask,
             oldest,
@@ -142,11 +147,12 @@ class MotorAction(nn.Module):
     """
 
     SIZE = 12
+    correction: Tensor
 
     def __init__(self, codec: MotorCodec) -> None:
         super().__init__()
         self.codec = codec
-        self.net = GatedMLP(codec.config.latent + 26, 128, 3, self.SIZE)
+        self.net = GatedMLP(codec.config.latent + 26, 160, 3, self.SIZE)
         self.register_buffer("correction", torch.tensor([0.05, 0.05, 0.1, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
 
     def forward(self, m: Tensor) -> Tensor:
@@ -172,7 +178,10 @@ class EventPredictor(nn.Module):
         self.net = GatedMLP(3 + 3 + 3 + 3 + 9 + 42 + 1, c.width, c.depth, c.outcome)
 
     def forward(self, z: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
-        shuttle = self.ahead(z, to_go_s)
+        return self.combine(self.ahead(z, to_go_s), u, to_go_s)
+
+    def combine(self, shuttle: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
+        """The shuttle ahead (B, 48) and the action (B, 12) -> outcome (B, E)."""
         relative = shuttle[:, :3] - u[:, :3]
         geometry = [
             relative / 0.1,
@@ -190,6 +199,8 @@ class EventPredictor(nn.Module):
 
 class FutureEncoder(nn.Module):
     """The observed future -> e (B, E), unit variance per number by a BatchNorm projector."""
+
+    scale: Tensor
 
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
@@ -252,9 +263,11 @@ class LowLevel(nn.Module):
         """Outcome embedding (B, E) expected if the latent is carried out."""
         return self.predictor(z, self.action(a.m), a.to_go_s)
 
-    def outcome(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> Tensor:
-        """`predict` with the action's parts given apart."""
-        return self.predict(z, LowAction(m, to_go_s))
+    def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> tuple[Tensor, Tensor]:
+        """`predict` for search: the outcome embedding (B, E), and the contact gap (B, 3): shuttle minus racket centre at
+        the event, both as predicted, which leads a search to contact from afar."""
+        u, shuttle = self.action(m), self.predictor.ahead(z, to_go_s)
+        return self.predictor.combine(shuttle, u, to_go_s), shuttle[:, :3] - u[:, :3]
 
     def rollout(self, z: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
         """Tick predictor, 20 ms a step: z (B, D + POSE) and commanded joints (B, H, J) -> features of z, (B, H, D)."""

@@ -45,6 +45,20 @@ class ContactEvent(NamedTuple):
 class MotorCodec(nn.Module):
     """Encoder and decoder of the motor latent; statistics of the joints are buffers."""
 
+    q_mean: Tensor
+    q_std: Tensor
+    dq_std: Tensor
+    read_mean: Tensor
+    read_std: Tensor
+    xy_mean: Tensor
+    xy_std: Tensor
+    shape_mean: Tensor
+    shape_std: Tensor
+    home_rad: Tensor
+    ddq_max: Tensor
+    low: Tensor
+    high: Tensor
+
     def __init__(self, config: MotorConfig) -> None:
         super().__init__()
         self.config = config
@@ -79,6 +93,12 @@ class MotorCodec(nn.Module):
         q = torch.cat([contact - y[:, 14:], y[:, :6] * self.q_std + self.q_mean], dim=-1)
         before = (m[:, k + 2 :] * self.shape_std + self.shape_mean).exp()
         return ContactEvent(q, y[:, 6:14] * self.dq_std, before.clamp(0.05, 1.0))
+
+    def off_support(self, m: Tensor, event: ContactEvent) -> Tensor:
+        """encode(decode(m)) - m for the arm code (B, 12): small on the data, large where the codec guesses."""
+        k = self.config.arm_code
+        contact = m[:, k : k + 2] * self.xy_std + self.xy_mean
+        return self.encode(event.q_rad, event.dq_rad_s, contact, event.before_s)[:, :k] - m[:, :k]
 
     def read_racket(self, m: Tensor) -> Tensor:
         """Linear read-out (B, 8): contact x, y, height, face normal y, z, velocity x, y, z (m, 1, m/s)."""

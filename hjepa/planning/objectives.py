@@ -1,11 +1,12 @@
 """The low level's energy: one sum of squares over predicted consequences.
 
-    E(m, t) = 1/2 |L (U(P(z, m, t)) - g)|^2      goal, in the upper latent, weighted by what the goal determines (GoalTerm)
-            + guards                             contact offset, net, speed, acceleration, joint range, rails
+    E(m, t) = 1/2 |L (U(P(z, m, t)) - g)|^2      goal (a GoalTerm), in the upper latent, by what it determines
+            + guards                             contact, support, net, speed, acceleration, joint range, rails
             + effort                             share of the joints' acceleration used
 
-Search variables x = [m (M), t / TIME_S (1)]. Everything compared is predicted from the observation; the way there is the
-own body's (motor.decode). Legend: N candidates, M motor latent, J joints, D latent, G goal space, X = M + 1, R residuals.
+Search variables x = [m (M), t / TIME_S (1)]. Everything compared is predicted from the observation; the way there is
+the own body's (motor.decode). Legend: N candidates, M motor latent, J joints, D latent, G goal space, X = M + 1,
+R residuals.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Predictive(Protocol):
     @property
     def codec(self) -> Any: ...
 
-    def outcome(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> Tensor: ...
+    def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def goal_of(self, outcome: Tensor) -> Tensor: ...
 
@@ -42,7 +43,9 @@ class LowWeights:
     """Weights of the terms; guards in units of their own tolerance."""
 
     goal: float = 1.0
-    offset: float = 1.0
+    contact: float = 1.0  # predicted shuttle at the predicted racket
+    offset: float = 0.5
+    support: float = 0.7  # latents the motor codec knows
     net: float = 1.0
     limits: float = 1.0
     effort: float = 0.15
@@ -126,13 +129,16 @@ class StrokeResidual:
         s, w = self.situation, self.weights
         m, to_go = x[:, :-1], x[:, -1:] * TIME_S
         z = s.z.expand(len(x), -1)
-        outcome = self.level.outcome(z, m, to_go)
+        outcome, contact_gap = self.level.foresee(z, m, to_go)
+        event = self.level.codec.decode(m)
         read = self.level.read(outcome)
         parts = [
             w.goal * self.goal(outcome, read),
+            w.contact * contact_gap / 0.06,
             w.offset * read["offset_m"] / 0.06,
             w.net * (0.15 - read["net_m"]).clamp(min=0.0) / 0.08,
-            self._body(m, to_go - s.latency_s),
+            self._body(event, to_go - s.latency_s),
+            w.support * self.level.codec.off_support(m, event),
             w.prior * m[:, :-3],
             w.limits * self._over_net(m),
         ]
@@ -148,10 +154,9 @@ class StrokeResidual:
         reach = racket[:, :1] + TIP_M + FOLLOW_S * racket[:, 5:6].clamp(min=0.0)
         return (reach + NET_CLEAR_M).clamp(min=0.0) / 0.05
 
-    def _body(self, m: Tensor, duration_s: Tensor) -> Tensor:
+    def _body(self, event: Any, duration_s: Tensor) -> Tensor:
         """Guards and effort of the way to the event, (N, R_body)."""
         s, w, lim = self.situation, self.weights, self.limits
-        event = self.level.codec.decode(m)
         way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)
         use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
         use_v = motion.peak_speed(way) / lim.dq_max

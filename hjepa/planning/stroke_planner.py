@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
@@ -133,13 +134,19 @@ class StrokePlanner:
 
     def _note(self, goal_id: int, z: Tensor, x: Tensor, energy: float, count: int) -> None:
         """Keep what is expected of the chosen x (X,)."""
-        self._expected = self.level.outcome(z, x[None, :-1], x[None, -1:] * TIME_S)
+        self._expected, _ = self.level.foresee(z, x[None, :-1], x[None, -1:] * TIME_S)
         landing = self.level.read(self._expected)["landing_m"][0].double().numpy()
         m = x[:-1].double().numpy()
         self._explained = MotorPlan(goal_id, m, energy, count, 0.0, landing, self.flop * count / 1e6)
 
     def _search(
-        self, residual: StrokeResidual, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], old: Committed | None, stamp_ns: int
+        self,
+        residual: StrokeResidual,
+        z: Tensor,
+        g: Tensor,
+        joints: tuple[Tensor, Tensor],
+        old: Committed | None,
+        stamp_ns: int,
     ) -> tuple[Tensor | None, float, Tensor, int]:
         """Best x (X,) or None to keep the old one, spares[0]; its energy; spare starts; candidates scored."""
         c = self.config
@@ -187,10 +194,8 @@ class StrokePlanner:
         return stroke.resume(old.command, stamp_ns + round(self.config.latency_s * NS))
 
     def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        z = self.level.see(
-            _row(observation.tracker_xyz_m), _row(observation.tracker_mask), _row(observation.q_rad), _row(observation.dq_rad_s)
-        )
-        return z, (_row(observation.q_rad), _row(observation.dq_rad_s))
+        joints = _row(observation.q_rad), _row(observation.dq_rad_s)
+        return self.level.see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints), joints
 
     def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
         """(B, H, X) for z (B, D), goals (B, G)."""
@@ -201,7 +206,8 @@ class StrokePlanner:
             state = stroke.JointState(observation.q_rad, observation.dq_rad_s, np.zeros_like(observation.q_rad))
         else:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
-        return Situation(z, *(_row(part) for part in state), latency_s, goal, self.root)
+        q, dq, ddq = (_row(part) for part in state)
+        return Situation(z, q, dq, ddq, latency_s, goal, self.root)
 
 
 def limits_of(spec: RobotSpec) -> Limits:
@@ -210,5 +216,5 @@ def limits_of(spec: RobotSpec) -> Limits:
     return Limits(*(torch.tensor(a, dtype=torch.float32) for a in arrays))
 
 
-def _row(x: Array) -> Tensor:
+def _row(x: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]

@@ -1,4 +1,4 @@
-"""Closed-form inverse kinematics of a racket pose for arms built like courtbot: base axes, three joints to a spherical wrist.
+"""Closed-form inverse kinematics of a racket pose for arms like courtbot: base axes, three joints, a spherical wrist.
 
 A racket is asked for five numbers (centre and face normal), so the spin about the normal is free: it is sampled, every
 branch (shoulder, elbow, wrist, face) is solved for each spin, and the solution nearest a nominal posture is kept (Pieper
@@ -34,7 +34,7 @@ class _Geometry(NamedTuple):
 
 
 def _geometry(spec: RobotSpec) -> _Geometry:
-    """Link lengths; RobotError unless the chain is x, y, yaw, pitch, pitch, roll, pitch, roll with a spherical wrist."""
+    """Link lengths; RobotError unless the chain is x, y, yaw, pitch, pitch and a spherical wrist (roll, pitch, roll)."""
     axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]])
     t = spec.T_parent_joint[:, :3, 3]
     if spec.axis.shape != axes.shape or not np.array_equal(spec.axis, axes) or np.any(t[7]):
@@ -120,7 +120,11 @@ def solve_ik(
     g = _geometry(spec)
     R_racket = _racket_rotations(normal, spins)  # (B, S, 3, 3)
     R_flange = R_racket @ g.R_flange_racket.T
-    wrist = centre_m[:, None] - (R_flange @ g.wrist_to_racket) - np.append(base_xy_m, np.zeros((len(base_xy_m), 1)), 1)[:, None]
+    wrist = (
+        centre_m[:, None]
+        - (R_flange @ g.wrist_to_racket)
+        - np.append(base_xy_m, np.zeros((len(base_xy_m), 1)), 1)[:, None]
+    )
     arm, R_arm = _arm_to_wrist(g, wrist)  # (B, S, 4, 3), (B, S, 4, 3, 3)
     hand = _wrist_joints(R_arm.swapaxes(-1, -2) @ R_flange[:, :, None])  # (B, S, 4, 2, 3)
     q = np.concatenate([np.broadcast_to(arm[:, :, :, None], hand.shape), hand], axis=-1).reshape(len(centre_m), -1, 6)

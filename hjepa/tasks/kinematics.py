@@ -68,6 +68,4 @@ def racket_motion(spec: RobotSpec, q_rad: Array, dq_rad_s: Array) -> RacketMotio
     frames = joint_frames(spec, q_rad)
     linear, angular = racket_jacobian(spec, frames)
     dq = dq_rad_s[..., None]
-    return RacketMotion(
-        frames[..., -1, :3, 3], frames[..., -1, :3, :3], (linear @ dq)[..., 0], (angular @ dq)[..., 0]
-    )
+    return RacketMotion(frames[..., -1, :3, 3], frames[..., -1, :3, :3], (linear @ dq)[..., 0], (angular @ dq)[..., 0])

@@ -140,7 +140,9 @@ def _loss(
         + F.smooth_l1_loss(n / c.normal, normal / c.normal)
         + F.smooth_l1_loss(u / c.speed_m_s, v / c.speed_m_s)
     )
-    joint = ((event.q_rad - q)[:, ARM] / codec.q_std).pow(2).mean() + ((event.dq_rad_s - dq) / codec.dq_std).pow(2).mean()
+    joint = ((event.q_rad - q)[:, ARM] / codec.q_std).pow(2).mean() + ((event.dq_rad_s - dq) / codec.dq_std).pow(
+        2
+    ).mean()
     k = codec.config.arm_code
     reading = (_reading((centre, normal, v)) - codec.read_mean) / codec.read_std
     linear = F.mse_loss(codec.readout(m[:, :k]), reading)

@@ -134,7 +134,9 @@ def _collect_shard(job: _Job) -> int:
         rows = list(_swings(world, codec, job, rng))
     finally:
         world.close()
-    columns = {field: np.stack([row[i] for row in rows]).astype(np.float32) for i, field in enumerate(Swings._fields)}
+    columns: dict[str, Any] = {
+        field: np.stack([row[i] for row in rows]).astype(np.float32) for i, field in enumerate(Swings._fields)
+    }
     path = _shard_path(Path(job.out), job.shard)
     temporary = path.with_suffix(".part.npz")
     np.savez(temporary, **columns)
@@ -163,7 +165,12 @@ def _start(spec: RobotSpec, rng: np.random.Generator) -> Array:
 
 
 def _choose(
-    codec: MotorCodec, spec: RobotSpec, events: Events, now: stroke.JointState, c: CollectConfig, rng: np.random.Generator
+    codec: MotorCodec,
+    spec: RobotSpec,
+    events: Events,
+    now: stroke.JointState,
+    c: CollectConfig,
+    rng: np.random.Generator,
 ) -> tuple[Array, float]:
     """A latent near one of the teacher's events, moved to start from where the robot stands, and its duration."""
     for _ in range(60):
@@ -195,7 +202,7 @@ def _disturb(codec: MotorCodec, m: Array, c: CollectConfig, rng: np.random.Gener
 
 
 def limit_use(spec: RobotSpec, now: stroke.JointState, event: stroke.Event) -> float:
-    """Largest share of a speed or acceleration limit the way to an event uses; inf if it or the braking leaves a range."""
+    """Largest share of a speed or acceleration limit the way to an event uses; inf if a joint leaves its range."""
     way = motion.solve(*now, event.q_rad, event.dq_rad_s, np.array([event.to_go_s]), event.before_s)
     base, v = event.q_rad[:2], event.dq_rad_s[:2]
     stop = base + v * np.abs(v) / (1.4 * spec.ddq_max_rad_s2[:2])
@@ -224,7 +231,7 @@ def _execute(
     world: Any, codec: MotorCodec, spec: RobotSpec, now: stroke.JointState, latent: Array, later: Array | None,
     time_s: float, rng: np.random.Generator,
 ) -> tuple[tuple[Array, ...], RobotState]:  # fmt: skip
-    """Drive one swing (towards `latent`; from a moment on the way towards `later`, if the limits allow) and record it."""
+    """Drive one swing towards `latent`, from a moment on the way towards `later` if the limits allow; record it."""
     observation = world.reset(RobotState(now.q_rad, now.dq_rad_s), _ASIDE, int(rng.integers(2**31)))
     world.record_racket(time_s - RACKET_MS / 1000, time_s + RACKET_MS / 1000)
     ticks, end = round(time_s * 100), round(time_s * 100) + round(100 * (stroke.RECOVERY_S + 0.1))
@@ -232,7 +239,9 @@ def _execute(
 
     def command(now: stroke.JointState, m: Array, tick: int) -> stroke.JointTrajectory:
         event = decode_event(codec, m, time_s - tick / 100)
-        return stroke.trajectory(now, event, spec.q_home_rad, spec.ddq_max_rad_s2, start_ns=tick * NS // 100, valid_ns=9 * NS)
+        return stroke.trajectory(
+            now, event, spec.q_home_rad, spec.ddq_max_rad_s2, start_ns=tick * NS // 100, valid_ns=9 * NS
+        )
 
     current = command(now, latent, 0)
     world.send(current)
@@ -252,7 +261,10 @@ def _execute(
     rows = slice(middle - RACKET_MS, middle + RACKET_MS + 1)
     valid = min(ticks, BEFORE)
     pad = BEFORE - valid
-    window = [np.concatenate([np.repeat(x[:1], pad, 0), x[ticks - valid : ticks + AFTER + 1]]) for x in (np.array(q), np.array(dq))]
+    window = [
+        np.concatenate([np.repeat(x[:1], pad, 0), x[ticks - valid : ticks + AFTER + 1]])
+        for x in (np.array(q), np.array(dq))
+    ]
     record = (latent, np.array(valid), *window, *(x[rows] for x in track[1:]))
     return record, world.joints()
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hjepa.errors import WeightsError
-from hjepa.models.high import HighConfig, HighModel, save_high
+from hjepa.models.high import TYPES, HighConfig, HighModel, save_high
 from hjepa.models.losses import effective_rank
 from hjepa.training.chains import observe
 from hjepa.training.encoder import EncoderTraining, train_encoder
@@ -48,19 +48,19 @@ def train_high(
     held = build_pool("val", c.held, c.seed)
     set_precision(high, held, c.seed)
     figures = evaluate_high(high, held, c.seed)
-    path = out / "high.safetensors"
-    save_high(path, high, {"training": asdict(c), "figures": figures})
     wrong = [
         f"{name} {figures[name]:.3f} (at most {most})" for name, most in LIMITS.items() if not figures[name] <= most
     ]
     if wrong:
-        raise WeightsError(f"the high level in '{path}' lost the stroke: {', '.join(wrong)}")
+        raise WeightsError(f"the trained high level lost the stroke, nothing written: {', '.join(wrong)}")
+    path = out / "high.safetensors"
+    save_high(path, high, {"training": asdict(c), "figures": figures})
     return path
 
 
 @torch.no_grad()
 def evaluate_high(high: HighModel, pool: Pool, seed: int = 0) -> dict[str, float]:
-    """Median errors of the readings on strokes and on predictions, R2 of the predictions, rank, and the rally's heads."""
+    """Median errors of the readings on strokes and predictions, R2 of the predictions, rank, and the rally's heads."""
     rng = np.random.default_rng([seed, 13])
     ahead = np.flatnonzero(pool.reading[:, 0] < 0)
     rows = rng.choice(ahead, min(4000, len(ahead)), replace=False)
@@ -106,8 +106,9 @@ def _rally(high: HighModel, pool: Pool, rows: Rows, seen: Cache, rng: np.random.
     reply = replies(pool)[rows]
     some = (reply >= 0) & (pool.type[reply] >= 0)
     named = high.reply_types(s, context).argmax(-1).numpy()
-    out["reply_type"] = float((named == pool.type[reply])[some].mean())
-    out["reply_type_most_usual"] = float(np.bincount(pool.type[reply[some]]).max() / some.sum())
+    count = max(1, int(some.sum()))
+    out["reply_type"] = float((named == pool.type[reply])[some].sum() / count)
+    out["reply_type_most_usual"] = float(np.bincount(pool.type[reply[some]], minlength=TYPES).max() / count)
     won, p = pool.won[rows], high.win_probability(s, s_in, context).numpy()
     out["win_auc"] = float((p[won > 0, None] > p[won < 0]).mean())
     return out

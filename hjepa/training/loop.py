@@ -1,4 +1,4 @@
-"""One training loop for every level: one-cycle AdamW, progress, checkpoints that a killed run resumes from, TensorBoard."""
+"""One training loop: one-cycle AdamW, progress, checkpoints that a killed run resumes from, TensorBoard."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def optimise(
     writer: Writer | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
 ) -> None:
-    """Minimise `step_loss(step) -> (loss, parts)`; goes on from `checkpoint` if that file exists, writes it as it goes."""
+    """Minimise `step_loss(step) -> (loss, parts)`; goes on from `checkpoint` if that exists, and writes it."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimisers = _optimisers(module, config)
     schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda k: _one_cycle(k, config)) for o in optimisers]
@@ -53,10 +53,12 @@ def optimise(
     for step in range(first, config.steps):
         loss, parts = step_loss(step)
         module.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-        for part in (*optimisers, *schedules):
-            part.step()
+        for optimiser in optimisers:
+            optimiser.step()
+        for schedule in schedules:
+            schedule.step()
         last = step + 1 == config.steps
         if step % config.report_every == 0 or last:
             values = {"loss": float(loss.detach())} | parts
@@ -80,7 +82,9 @@ def _optimisers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optim
     adam = torch.optim.AdamW(rest, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
     if not matrices:
         return [adam]
-    muon = torch.optim.Muon(matrices, lr=config.rate * 5, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon(
+        matrices, lr=config.rate * 5, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
     return [adam, muon]
 
 

@@ -6,7 +6,7 @@ Legend: B batch, K window slots, F slots after the event, S joint samples after 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class LowData:
         racket = self.racket[swing].copy()
         racket[:, :2] += p.shift_m[rows]
 
-        def t(x: Array) -> Tensor:
+        def t(x: NDArray[Any]) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
 
         return Batch(
@@ -137,16 +137,17 @@ class LowData:
             t(way[1]),
             t(shuttle),
             t(self.airborne[flight, k + 1]),
-            *self._babble(rows, rng),
+            *self.babble(rows, rng),
         )
 
     @torch.no_grad()
-    def _babble(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def babble(self, rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Motor babbling in the mind: latents around the recorded ones, and their rackets, so that a search cannot
         leave for latents whose racket the level has never been asked about."""
         spread = rng.choice([0.2, 0.5, 1.0], (len(rows), 1), p=[0.4, 0.4, 0.2])
-        m = self.latent[rows] + (spread * rng.normal(size=(len(rows), self.latent.shape[1]))).astype(np.float32)
-        m = torch.minimum(torch.maximum(torch.from_numpy(m.astype(np.float32)), 1.2 * self.codec.low), 1.2 * self.codec.high)
+        noise = (spread * rng.normal(size=(len(rows), self.latent.shape[1]))).astype(np.float32)
+        m = torch.from_numpy(self.latent[rows] + noise)
+        m = torch.minimum(torch.maximum(m, 1.2 * self.codec.low), 1.2 * self.codec.high)
         event = self.codec.decode(m)
         return m, torch.cat(self.kinematics(event.q_rad, event.dq_rad_s), dim=-1)
 
@@ -192,7 +193,8 @@ def loss(
     if c.bridge:
         seen = b.seen[:, None]
         source = target if c.bridge_to_target else target.detach()
-        parts["bridge"] = c.bridge * sum(_bridge(level.goal_of(e), b.goal, seen, root) for e in (predicted, source))
+        ours, theirs = (_bridge(level.goal_of(e), b.goal, seen, root) for e in (predicted, source))
+        parts["bridge"] = c.bridge * (ours + theirs)
     if c.inverse:
         parts["inverse"] = c.inverse * F.mse_loss(level.inverse(torch.cat([z, target], dim=-1)), b.action.m)
     if c.heads:
@@ -235,11 +237,11 @@ def _heads(
     if c.heads_shape:
         shuttle = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
         out["shuttle"] = c.heads * F.smooth_l1_loss(shuttle / 0.1, b.shuttle_at / 0.1, reduction="none").mean(1).mul(b.shuttle_ok).mean()
-        out["racket"] = c.heads * (_racket_error(u, b.contact) + _racket_error(level.action(b.babble), b.babbled))
+        out["racket"] = c.heads * (racket_error(u, b.contact) + racket_error(level.action(b.babble), b.babbled))
     return out
 
 
-def _racket_error(u: Tensor, racket: Tensor) -> Tensor:
+def racket_error(u: Tensor, racket: Tensor) -> Tensor:
     """Embedded action (B, 12) against a racket's centre, normal and velocity (B, 9)."""
     told = torch.cat([u[:, :3] / 0.1, u[:, 3:5] / 0.1, u[:, 6:9]], dim=-1)
     real = torch.cat([racket[:, :3] / 0.1, racket[:, 4:6] / 0.1, racket[:, 6:9]], dim=-1)

@@ -1,8 +1,8 @@
 """Pairs recorded swings with recorded flights: many contacts from few swings.
 
 Racket motion does not depend on the shuttle, and nothing in a swing depends on where on the court it happens, so any
-swing meets any flight after a shift of the base in x, y and of time. Contacts come from the task's own swept test, impact
-law and flight equation, on racket motions that the simulator really carried out. Legend: N pairs, F flights, T path
+swing meets any flight after a shift of the base in x, y and of time. Contacts come from the task's own swept test,
+impact law and flight equation, on racket motions that the simulator really carried out. Legend: N pairs, F flights, T path
 samples (100 Hz), W samples after the event.
 """
 
@@ -83,7 +83,13 @@ def pair(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig) 
 
 
 def _chunk(
-    spec: RobotSpec, swings: Swings, flights: Flights, c: PairConfig, table: LaunchTable, rng: np.random.Generator, n: int
+    spec: RobotSpec,
+    swings: Swings,
+    flights: Flights,
+    c: PairConfig,
+    table: LaunchTable,
+    rng: np.random.Generator,
+    n: int,
 ) -> Pairs:
     swing = rng.integers(len(swings.latent), size=n)
     R = swings.rotation[swing, RACKET_MS].astype(np.float64)
@@ -127,7 +133,7 @@ def _choose_flights(
 
 
 def _time_at_height(flights: Flights, rows: NDArray[np.int64], height: Array, rng: np.random.Generator) -> Array:
-    """A time (N,) at which each flight passes `height` on the robot's side, at least 0.2 s after the launch; nan if never."""
+    """A time (N,) at which each flight passes `height` on the robot's side, 0.2 s or more after the launch; or nan."""
     z, x = flights.x_m[rows, :, 2], flights.x_m[rows, :, 0]
     below = z < height[:, None]
     crosses = (below[:, 1:] != below[:, :-1]) & np.isfinite(z[:, 1:]) & (x[:, 1:] < -0.15)
@@ -167,8 +173,8 @@ def _meet(
     x, v = _hermite(flights, flight, t[:, None] + instants)
     centre = swings.centre_m[swing].astype(np.float64)
     centre[..., :2] += shift[:, None]
-    racket = (swings.rotation[swing], swings.v_m_s[swing], swings.w_rad_s[swing])
-    met = contacts(centre, *(a.astype(np.float64) for a in racket), x, v, spec.racket_semi_axes_m, c.restitution)
+    rotation, speed, spin = (a[swing].astype(np.float64) for a in (swings.rotation, swings.v_m_s, swings.w_rad_s))
+    met = contacts(centre, rotation, speed, spin, x, v, spec.racket_semi_axes_m, c.restitution)
     ok = (met.instant >= 0) & np.isfinite(met.point_m).all(-1)
     swing, flight, t, shift = swing[ok], flight[ok], t[ok], shift[ok]
     hit, offset, point = met.hit[ok], met.offset_m[ok], met.point_m[ok]

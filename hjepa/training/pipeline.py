@@ -1,6 +1,6 @@
 """From nothing to a data set of swings: the teacher's events, the motor codec fitted to them, executed swings.
 
-Every stage keeps its result in the data folder, so that a killed run goes on where it was. Legend: F launches, J joints.
+Every stage keeps its result in the data folder, so that a killed run goes on where it was. Legend: F launches.
 """
 
 from __future__ import annotations

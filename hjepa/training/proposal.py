@@ -26,9 +26,9 @@ TIME_S = 0.2
 class ProposalTraining:
     """Length and mixture of the training."""
 
-    hindsight_steps: int = 1200
-    energy_steps: int = 1500
-    batch: int = 256
+    hindsight_steps: int = 1000
+    energy_steps: int = 1200
+    batch: int = 128
     rate: float = 1.5e-3
     earliest_s: float = 0.08  # youngest observation a first plan is made from
     latest_s: float = 0.35
@@ -39,7 +39,12 @@ Energy = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def hindsight_loss(
-    proposal: Proposal, level: LowLevel, data: LowData, rows: NDArray[np.int64], rng: np.random.Generator, c: ProposalTraining
+    proposal: Proposal,
+    level: LowLevel,
+    data: LowData,
+    rows: NDArray[np.int64],
+    rng: np.random.Generator,
+    c: ProposalTraining,
 ) -> Tensor:
     """The head nearest to the recorded latent is pulled to it, the others a little."""
     early = rng.uniform(c.earliest_s, c.latest_s, len(rows))

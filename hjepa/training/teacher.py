@@ -1,4 +1,4 @@
-"""The teacher: contact events that the physics oracle finds good, for fitting the motor codec and starting collection."""
+"""The teacher: contact events that the physics oracle finds good; the motor codec and the collection start from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,16 @@ def _from_launches(job: tuple[RobotSpec, Array, Array, Array, int, int]) -> Even
         if good.size:
             i = rng.choice(good, min(per_launch, good.size), replace=False)
             start = np.repeat(q0[None], len(i), 0)
-            rows.append((start, found.q_hit_rad[i], found.dq_hit_rad_s[i], found.time_s[i], found.before_s[i, 0], found.contact_m[i]))
+            rows.append(
+                (
+                    start,
+                    found.q_hit_rad[i],
+                    found.dq_hit_rad_s[i],
+                    found.time_s[i],
+                    found.before_s[i, 0],
+                    found.contact_m[i],
+                )
+            )
     return Events(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 

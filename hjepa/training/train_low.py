@@ -24,7 +24,7 @@ from hjepa.planning.stroke_planner import limits_of
 from hjepa.training.body import RacketKinematics
 from hjepa.training.collect import Swings
 from hjepa.training.loop import LoopConfig, Writer, optimise
-from hjepa.training.low import LowData, LowTraining, loss, probe
+from hjepa.training.low import LowData, LowTraining, loss, probe, racket_error
 from hjepa.training.pairs import Flights, PairConfig, Pairs, make_flights, pair
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
 from hjepa.types import Array, RobotSpec
@@ -42,6 +42,8 @@ class LowRun:
     level: LowTraining = LowTraining()
     proposal: ProposalTraining = ProposalTraining()
     model: LowConfig = LowConfig()
+    body_steps: int = 3000
+    body_batch: int = 768
 
 
 class Prepared(NamedTuple):
@@ -80,14 +82,15 @@ def _cached_pairs(spec: RobotSpec, swings: Swings, flights: Flights, config: Pai
     if cache:
         temporary = cache.with_suffix(".part.npz")
         counts = {"swings": np.array(len(swings.latent)), "flights": np.array(len(flights.x_m))}
-        np.savez(temporary, **pairs._asdict(), **counts)
+        columns: dict[str, Any] = pairs._asdict() | counts
+        np.savez(temporary, **columns)
         temporary.replace(cache)
     return pairs
 
 
 def embed_strokes(high: HighModel, after_m: Array, rng: np.random.Generator, noise_m: float, draws: int = 3) -> Array:
     """The upper level's embedding (N, G) of what was observed after each event (N, W, 3), mean over noise draws."""
-    out = np.zeros((len(after_m), high.config.latent), np.float32)
+    out: Array = np.zeros((len(after_m), high.config.latent))
     with torch.no_grad():
         for first in range(0, len(after_m), 20000):
             clean = after_m[first : first + 20000]
@@ -95,7 +98,8 @@ def embed_strokes(high: HighModel, after_m: Array, rng: np.random.Generator, noi
             for _ in range(draws):
                 seen = np.nan_to_num(clean + noise_m * rng.normal(size=clean.shape)) * mask[..., None]
                 window = canonical(torch.tensor(seen, dtype=torch.float32))
-                out[first : first + 20000] += high.encode(window, torch.tensor(mask, dtype=torch.float32)).numpy() / draws
+                s = high.encode(window, torch.tensor(mask, dtype=torch.float32))
+                out[first : first + 20000] += s.numpy() / draws
     return out
 
 
@@ -106,6 +110,8 @@ def train_level(
     c = run.level
     torch.manual_seed(c.seed)
     level = LowLevel(run.model, codec)
+    if not (out / "level.ckpt").exists():
+        learn_body(level, prepared.data, run, progress, writer)
     generator = torch.Generator().manual_seed(c.seed)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
@@ -123,6 +129,21 @@ def train_level(
         evaluate=lambda: probe(level, prepared.data, prepared.held),
     )
     return level.eval().requires_grad_(False)
+
+
+def learn_body(
+    level: LowLevel, data: LowData, run: LowRun, progress: Progress | None, writer: Writer | None
+) -> None:
+    """Own-body babbling: which racket a latent will bring. Needs no shuttle and no simulator, so it comes first."""
+
+    def step(k: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([run.level.seed, 7, k])
+        m, racket = data.babble(rng.integers(len(data), size=run.body_batch), rng)
+        error = racket_error(level.action(m), racket)
+        return error, {"body": float(error.detach())}
+
+    steps = run.body_steps
+    optimise(level.action, step, LoopConfig(steps, rate=2e-3), report=_relay(progress, steps), writer=writer)
 
 
 def goal_metric(level: LowLevel, prepared: Prepared, precision: Tensor, floor: float = 1e-4) -> Tensor:

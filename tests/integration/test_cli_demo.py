@@ -3,16 +3,14 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 import hjepa
-import hjepa.evaluation
 from hjepa.cli.app import main
 from hjepa.config import Config
 from hjepa.errors import DataError
@@ -28,14 +26,12 @@ class PlayedBack:
     def __init__(self, config: Config) -> None:
         self.config, self.spec = config, SPEC
 
-    def world(self, gui: bool = False) -> Any:
-        return SimpleNamespace(close=lambda: None)
-
-    def agent(self, name: str) -> str:
-        return name
+    def starts(self, judging: Callable[[int, int], None]) -> None:
+        judging(self.config.task.strokes, self.config.task.strokes)
 
 
-def strokes(world: Any, agent: str, config: Config, *, record: bool) -> Iterator[Played]:
+def strokes(system: PlayedBack, *, record: bool = False, gui: bool = False) -> Iterator[Played]:
+    config = system.config
     times = np.arange(100) / 100
     shuttle = np.stack([5 - 8 * times, 0 * times, 2 - times], axis=-1)
     recording = Recording(times, np.repeat(SPEC.q_home_rad[None], 100, axis=0), shuttle)
@@ -53,14 +49,12 @@ def strokes(world: Any, agent: str, config: Config, *, record: bool) -> Iterator
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder and a played-back hjepa.api."""
-    api, episodes = ModuleType("hjepa.api"), ModuleType("hjepa.evaluation.episodes")
+    api = ModuleType("hjepa.api")
     api.load = PlayedBack  # type: ignore[attr-defined]
-    episodes.run = strokes  # type: ignore[attr-defined]
-    episodes.reference = lambda config: SimpleNamespace(classifier_accuracy=0.8, humans_entropy=4.0)  # type: ignore[attr-defined]
-    for name, module in (("hjepa.api", api), ("hjepa.evaluation.episodes", episodes)):
-        monkeypatch.setitem(sys.modules, name, module)
+    api.play = strokes  # type: ignore[attr-defined]
+    api.reference = lambda: SimpleNamespace(classifier_accuracy=0.8, humans_entropy=4.0)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hjepa.api", api)
     monkeypatch.setattr(hjepa, "api", api, raising=False)
-    monkeypatch.setattr(hjepa.evaluation, "episodes", episodes, raising=False)
     monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.chdir(tmp_path)
     return tmp_path

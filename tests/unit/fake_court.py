@@ -39,7 +39,8 @@ class FakeCourt(FakeDriver):
     def tick(self) -> Observation:
         before = self._q, self._dq
         seen = super().tick()
-        if self._struck is None:
+        gap = self._x[self._ticks * 10, :2] - self._q[:2]
+        if self._struck is None and float(np.hypot(*gap)) < 2.5:  # out of reach otherwise
             self._strike(before, (self._q, self._dq))
         return seen
 

@@ -119,7 +119,12 @@ def test_the_classical_agent_sees_observations_alone(classical: b.ClassicalAgent
 def test_without_a_shuttle_it_does_nothing(classical: b.ClassicalAgent) -> None:
     classical.reset(0)
     blind = Observation(
-        300_000_000, SPEC.q_home_rad, np.zeros(8), np.zeros((64, 3)), np.zeros(64, dtype=bool), np.zeros(64, dtype=np.int64)
+        300_000_000,
+        SPEC.q_home_rad,
+        np.zeros(8),
+        np.zeros((64, 3)),
+        np.zeros(64, dtype=bool),
+        np.zeros(64, dtype=np.int64),
     )
     assert classical.act(blind) is None
     assert classical.decision is None
@@ -129,7 +134,9 @@ def test_a_moving_robot_is_expected_where_braking_takes_it(classical: b.Classica
     classical.reset(0)
     dq = np.zeros(8)
     dq[:3] = [0.6, -0.12, 3.0]  # m/s, m/s, rad/s; braking at 12, 12, 40
-    seen = Observation(0, SPEC.q_home_rad, dq, np.zeros((64, 3)), np.zeros(64, dtype=bool), np.zeros(64, dtype=np.int64))
+    seen = Observation(
+        0, SPEC.q_home_rad, dq, np.zeros((64, 3)), np.zeros(64, dtype=bool), np.zeros(64, dtype=np.int64)
+    )
     state = classical._state(seen, 20_000_000)
     np.testing.assert_allclose(state.dq_rad_s[:3], [0.36, 0.0, 2.2])
     np.testing.assert_allclose((state.q_rad - SPEC.q_home_rad)[:3], [0.0096, -0.0006, 0.052])

@@ -136,6 +136,27 @@ def test_defaults_are_those_of_the_classes_they_configure() -> None:
     assert c.RandomFeed().model_dump() == {name: theirs[name] for name in theirs if name != "seed"}
 
 
+def test_defaults_of_the_planners_are_those_of_their_classes() -> None:
+    from hjepa.planning.cem import CrossEntropy
+    from hjepa.planning.hierarchy import HighPlanConfig
+    from hjepa.planning.objectives import LowWeights
+    from hjepa.planning.stroke_planner import LowPlanConfig
+
+    low, high = c.LowSection(), c.HighSection()
+    assert low.weights.model_dump() == dataclasses.asdict(LowWeights())
+    theirs = dataclasses.asdict(LowPlanConfig())
+    same = ("first_starts", "first_iterations", "starts", "iterations", "accept_margin", "alarm_energy")
+    assert {name: getattr(low, name) for name in same} == {name: theirs[name] for name in same}
+    in_s = {"latency_s": low.latency_ms, "freeze_s": low.freeze_ms, "valid_s": low.valid_ms}
+    assert {name: 1000 * theirs[name] for name in in_s} == pytest.approx(in_s)
+    assert 1000 * theirs["goal_latency_s"] == pytest.approx(high.latency_ms)
+    search = CrossEntropy()
+    assert (low.candidates, low.elites) == (search.candidates, search.elites)
+    theirs = dataclasses.asdict(HighPlanConfig())
+    ours = high.model_dump(exclude={"latency_ms", "weights"}) | high.weights.model_dump()
+    assert ours == {name: theirs[name] for name in ours}
+
+
 def test_every_key_has_a_meaning() -> None:
     def walk(section: type[c.Section]) -> list[str]:
         missing = []

@@ -9,8 +9,10 @@ import torch
 from hjepa.errors import WeightsError
 from hjepa.models.high import HighConfig, HighModel, canonical, clean_mask, load_high, save_high
 from hjepa.tasks.badminton import flight
+from hjepa.training import high as high_training
 from hjepa.training.chains import chain_rows, chains, observe
 from hjepa.training.encoder import EncoderTraining, train_encoder
+from hjepa.training.high import HighTraining
 from hjepa.training.precision import spread
 from hjepa.training.rallies import Pool, with_simulated
 from hjepa.training.rally import RallyTraining, code_of, make_codebook, train_rally
@@ -197,3 +199,11 @@ def test_training_lowers_the_loss_and_goes_on_only_with_its_own_configuration(po
     assert losses[-1] < 0.6 * losses[0]
     with pytest.raises(WeightsError, match="another configuration"):
         train_encoder(tmp_path, replace(settings, rate=1e-3), SMALL, pool)
+
+
+def test_a_level_that_lost_the_stroke_is_not_written(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(high_training, "build_pool", lambda split, simulated, seed: pool)
+    settings = HighTraining(encoder=EncoderTraining(steps=2, chains=16), rally=RallyTraining(steps=2, chains=16))
+    with pytest.raises(WeightsError, match="landing_m"):
+        high_training.train_high(tmp_path, settings)
+    assert not list(tmp_path.glob("*.safetensors"))

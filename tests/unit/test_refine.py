@@ -112,11 +112,15 @@ def test_choose_takes_the_best_score_that_stays_off_the_net(oracle: Oracle) -> N
     q, dq = np.repeat(SPEC.q_home_rad[None], 3, axis=0), np.zeros((3, 8))
     q[:, 0], dq[0, 0] = [-1.2, -4.0, -4.0], 2.0  # the first would run on over the net
     start = REST._replace(q_rad=q)
-    three = three._replace(q_hit_rad=q, dq_hit_rad_s=dq, use=np.full(3, 0.5), time_s=np.full(3, 0.5), score=np.array([1.0, 3.0, 2.0]))
+    three = three._replace(
+        q_hit_rad=q, dq_hit_rad_s=dq, use=np.full(3, 0.5), time_s=np.full(3, 0.5), score=np.array([1.0, 3.0, 2.0])
+    )
     picked = r.choose(oracle, three, start)
     assert picked is not None
     np.testing.assert_array_equal(picked.u_out_m_s, three.u_out_m_s[2])
-    over = r.choose(oracle, three._replace(use=np.array([1.2, 1.1, 1.3])), start)  # none within the limits: the least use
+    over = r.choose(
+        oracle, three._replace(use=np.array([1.2, 1.1, 1.3])), start
+    )  # none within the limits: the least use
     assert over is not None
     assert over.use == 1.1
     assert r.choose(oracle, three._replace(use=np.full(3, np.inf)), start) is None

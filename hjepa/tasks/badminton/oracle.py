@@ -1,7 +1,7 @@
 """The physics oracle: knows the shuttle's path, inverts impact and kinematics, moves by two-phase motions.
 
-It is the teacher of the learned levels and the upper bound in every results table; the learned agent does not import it.
-Legend: N candidates, J joints, T path samples.
+It is the teacher of the learned levels and the upper bound in every results table; the learned agent does not import
+it. Legend: N candidates, J joints, T path samples.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Oracle:
         *,
         earliest_s: float = 0.12,
     ) -> Swing | None:
-        """Best swing for a shuttle at x, v (3,) now and targets (K, 2), or None when nothing within limits was found."""
+        """Best swing for a shuttle at x, v (3,) now and targets (K, 2), or None when none within limits was found."""
         batch = self.candidates(q_rad, dq_rad_s, ddq_rad_s2, x_m, v_m_s, targets_m, rng, earliest_s=earliest_s)
         if batch is None:
             return None
@@ -122,7 +122,7 @@ class Oracle:
         )  # fmt: skip
 
     def _base_use(self, q: Array, dq: Array, ddq: Array, base: Array, v_base: Array, t: Array, before: Array) -> Array:
-        """Share of the base's limits (N,): acceleration, speed, and the room left to brake on the rails after the hit."""
+        """Share of the base's limits (N,): acceleration, speed, and the room left to brake after the hit."""
         s = self.spec
         m = motion.solve(q[:2], dq[:2], ddq[:2], base, v_base, t[:, None], before)
         a = np.maximum(np.abs(m.A1), np.abs(m.A2)) / s.ddq_max_rad_s2[:2]
@@ -149,7 +149,7 @@ class Oracle:
         """Inverse flight, inverse impact, inverse kinematics and joint speeds for N events."""
         s, c = self.spec, self.config
         u_out = self.table.launch(contact, target, elevation)
-        bad = ~np.isfinite(u_out).all(-1)
+        bad = np.asarray(~np.isfinite(u_out).all(-1))
         u_out = np.where(bad[:, None], [1.0, 0.0, 1.0], u_out)
         flight = land(contact, u_out, c.drag_length_m, dt_s=0.02, max_s=3.0)
         bad |= ~(flight.net_height_m > net_height_at(flight.net_y_m) + c.net_margin_m)

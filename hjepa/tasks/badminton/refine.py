@@ -70,8 +70,8 @@ def refine(
 
 
 def clearance(contact_m: Array, u_out_m_s: Array, drag_length_m: float) -> Array:
-    """Height over the tape (N,) when shuttles leaving contact (N, 3) with u_out cross the net; -inf if not in 1.2 s."""
-    xs, _ = fly(contact_m, u_out_m_s, dt_s=0.03, steps=40, L=drag_length_m)
+    """Height over the tape (N,) when shuttles leaving contact (N, 3) with u_out cross the net; -inf if not in 2 s."""
+    xs, _ = fly(contact_m, u_out_m_s, dt_s=0.04, steps=50, L=drag_length_m)
     over = xs[..., 0] > 0.0
     k = over.argmax(axis=1).clip(1)
     rows = np.arange(len(xs))
@@ -106,7 +106,7 @@ def at_net(spec: RobotSpec, T_world_racket: Array) -> Mask:
 
 
 def choose(oracle: Oracle, drawn: Candidates, state: JointState) -> Swing | None:
-    """Of what lies within the limits the best score, else the least use; what makes `trouble` from `state` comes last."""
+    """Of what lies within the limits the best score, else the least use; what makes `trouble` comes last."""
     usable = np.flatnonzero(np.isfinite(drawn.use))
     if not usable.size:
         return None

@@ -27,7 +27,7 @@ class LaunchTable:
         self.drag_length_m = drag_length_m
 
     def speed(self, distance_m: Array, height_m: Array, elevation_rad: Array) -> Array:
-        """Launch speed (B,) in m/s that lands `distance_m` away; nan outside the table (bilinear in elevation, height)."""
+        """Launch speed (B,) in m/s that lands `distance_m` away; nan outside the table (bilinear)."""
         i, a = _cell(_ELEVATION_RAD, elevation_rad)
         k, b = _cell(_HEIGHT_M, height_m)
         a, b = a[:, None], b[:, None]
@@ -54,7 +54,7 @@ class LaunchTable:
         return total
 
     def launch(self, start_m: Array, target_xy_m: Array, elevation_rad: Array) -> Array:
-        """Launch velocity (B, 3) from start (B, 3) to a floor point (B, 2) at an elevation (B,); nan where impossible."""
+        """Launch velocity (B, 3) from start (B, 3) to a floor point (B, 2) at an elevation (B,); nan: impossible."""
         gap = target_xy_m - start_m[:, :2]
         distance = np.linalg.norm(gap, axis=-1)
         speed = self.speed(distance, start_m[:, 2], elevation_rad)

@@ -1,0 +1,47 @@
+"""What each node is built from, when robot and levels run as processes of their own: plain JSON values in, object out.
+
+Each function imports what it needs and no more: the robot's process holds no torch, the levels' hold no simulator.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hjepa.config import Config
+
+if TYPE_CHECKING:
+    from hjepa.planning.hierarchy import HighPlanner
+    from hjepa.planning.stroke_planner import StrokePlanner
+    from robots.sim.court import CourtWorld
+
+
+def build_world(config: Config, gui: bool = False, record: bool = False) -> CourtWorld:
+    """The simulated court of a configuration, not connected yet."""
+    from robots.sim.court import CourtWorld, WorldConfig
+    from robots.spec import load_spec
+
+    return CourtWorld(load_spec(config.robot.name), WorldConfig(**config.world.model_dump()), gui, record)
+
+
+def make_world(config: str, gui: bool = False) -> CourtWorld:
+    """The driver; `config` as Config.model_dump_json() writes it."""
+    return build_world(Config.model_validate_json(config), gui, record=True)
+
+
+def make_high(config: str) -> HighPlanner:
+    """The high level of the agent that the configuration names."""
+    from hjepa import build
+
+    parsed = Config.model_validate_json(config)
+    build.use_one_thread()
+    return build.build_high(parsed, parsed.agent.name)
+
+
+def make_low(config: str) -> StrokePlanner:
+    """The low level of the agent that the configuration names."""
+    from hjepa import build
+    from robots.spec import load_spec
+
+    parsed = Config.model_validate_json(config)
+    build.use_one_thread()
+    return build.build_low(parsed, load_spec(parsed.robot.name), parsed.agent.name)
