@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,8 +31,10 @@ from hjepa.evaluation.results import Played, Recording
 from hjepa.protocols import Agent
 from hjepa.tasks.badminton.feeds import FeedTable
 from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observation, RobotState
-from robots.sim.court import CourtWorld
 from robots.spec import load_spec
+
+if TYPE_CHECKING:
+    from robots.sim.court import CourtWorld
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 Judging = Callable[[int, int], None]

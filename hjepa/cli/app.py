@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -60,6 +61,9 @@ def spread_sets(arguments: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `hjepa` command."""
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # read when torch is imported, here and in every child: small networks
     words = spread_sets(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(words, prog_name="hjepa", standalone_mode=False)

@@ -62,7 +62,7 @@ def demo(
         classifier_accuracy=reference.classifier_accuracy,
         humans_entropy=reference.humans_entropy,
     )
-    play.print_summary(console, summary)
+    play.print_summary(console, summary, (system.config.low.latency_ms, system.config.high.latency_ms))
     with files.whole(out) as folder:
         (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
         write_csv(folder / "strokes.csv", [p.result for p in kept])

@@ -57,7 +57,7 @@ def evaluate(
         classifier_accuracy=reference.classifier_accuracy,
         humans_entropy=reference.humans_entropy,
     )
-    play.print_summary(console, summary)
+    play.print_summary(console, summary, (system.config.low.latency_ms, system.config.high.latency_ms))
     if json is not None:
         files.write_text(json, summary.to_json())
         console.print(f"written: {json}")

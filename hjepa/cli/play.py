@@ -106,7 +106,8 @@ def summary_lines(s: Summary) -> Sequence[tuple[str, str]]:
     ]
 
 
-def print_summary(console: Console, s: Summary) -> None:
+def print_summary(console: Console, s: Summary, charged_ms: tuple[int, int]) -> None:
+    """The figures, and a warning where a level took longer than the clock was charged for (low, high; ms)."""
     grid = Table(box=None, show_header=False, pad_edge=False)
     grid.add_column(style="dim")
     grid.add_column()
@@ -114,3 +115,7 @@ def print_summary(console: Console, s: Summary) -> None:
         grid.add_row(label, value)
     console.print()
     console.print(grid)
+    for name, took, charged in zip(("low", "high"), (s.plan_ms.low, s.plan_ms.high), charged_ms, strict=True):
+        if took.p99 > charged:
+            late = f"{name}.latency_ms is {charged}, but the slowest decisions took {took.p99:.0f} ms on this machine"
+            console.print(f"[yellow]warning:[/yellow] {late}")

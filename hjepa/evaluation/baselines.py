@@ -22,6 +22,8 @@ from hjepa.tasks.badminton.oracle import FIXED_TARGETS_M, Oracle, OracleConfig, 
 from hjepa.tasks.badminton.refine import choose, refine
 from hjepa.types import NS, Array, Decision, JointTrajectory, Observation, RobotSpec
 
+# a wider draw of places to stand than the teacher's: it costs 1 ms and finds strokes at the edge of the reach
+SEARCH = OracleConfig(candidates=6000, solved=64)
 Truth = Callable[[], tuple[Array, Array]]
 """True position and velocity (3,) of the shuttle now: `CourtWorld.shuttle`."""
 Decode = Callable[[np.random.Generator], stroke.Event]
@@ -64,7 +66,7 @@ class PhysicsAgent:
         spec: RobotSpec,
         estimator: Estimator,
         config: ClassicalConfig = ClassicalConfig(),  # noqa: B008 (frozen value)
-        oracle: OracleConfig = OracleConfig(),  # noqa: B008 (frozen value)
+        oracle: OracleConfig = SEARCH,
         targets_m: Array = FIXED_TARGETS_M,
     ) -> None:
         """targets_m (K, 2): places it may aim at; it keeps the one of its first plan."""
@@ -166,7 +168,7 @@ class ClassicalAgent(PhysicsAgent):
         self,
         spec: RobotSpec,
         config: ClassicalConfig = ClassicalConfig(),  # noqa: B008 (frozen value)
-        oracle: OracleConfig = OracleConfig(),  # noqa: B008 (frozen value)
+        oracle: OracleConfig = SEARCH,
         sight: FilterConfig = FilterConfig(),  # noqa: B008 (frozen value)
         targets_m: Array = FIXED_TARGETS_M,
     ) -> None:
@@ -196,7 +198,7 @@ class OracleAgent(PhysicsAgent):
         spec: RobotSpec,
         truth: Truth,
         config: ClassicalConfig = ClassicalConfig(),  # noqa: B008 (frozen value)
-        oracle: OracleConfig = OracleConfig(),  # noqa: B008 (frozen value)
+        oracle: OracleConfig = SEARCH,
         targets_m: Array = FIXED_TARGETS_M,
     ) -> None:
         super().__init__(spec, Truthful(truth, oracle.drag_length_m), config, oracle, targets_m)

@@ -1,4 +1,4 @@
-"""The low level's parts: what the arm sees, does and expects. A stroke ends at an event (contact, or the plane crossing).
+"""The low level: what the arm sees, does and expects. A stroke ends at an event (contact, or the plane crossing).
 
     z = encoder(tracker window, mask, joints)          what is known now, shuttle and own body
     u = action(m, time to go)                           a motor latent, embedded
@@ -7,7 +7,8 @@
     U(e), U(e^)                                         bridge into the upper level's stroke embedding: goals live there
 
 Everything is read off observations; no flight, impact or kinematic model is inside. Legend: B batch, K window slots,
-F slots after the event, S joint samples after it, J joints, M motor latent, D latent, E outcome embedding, G goal space.
+F slots after the event, S joint samples after it, J joints, M motor latent, D latent, E outcome embedding,
+G goal space.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _turn(v: Tensor, heading: Tensor, sign: float) -> Tensor:
 
 
 class ShuttleAhead(nn.Module):
-    """z and a time to go -> where the shuttle will be: position (m), velocity (m/s) and further features, (B, 6 + 42)."""
+    """z and a time to go -> where the shuttle will be: position (m), velocity (m/s), features (B, 6 + 42)."""
 
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
@@ -141,7 +142,7 @@ class ShuttleAhead(nn.Module):
 
 
 class MotorAction(nn.Module):
-    """Embeds a motor latent as the racket it will bring: 12 numbers, so that the predictor sees nothing it could misread.
+    """Embeds a motor latent as the racket it will bring: 12 numbers, nothing that the predictor could misread.
 
     The codec's linear read-out plus a learned correction; three numbers are free.
     """
@@ -161,7 +162,8 @@ class MotorAction(nn.Module):
         contact = m[:, -3:-1] * self.codec.xy_std + self.codec.xy_mean
         arm = event.q_rad[:, 2:]
         offset = contact - event.q_rad[:, :2]
-        body = torch.cat([torch.sin(arm), torch.cos(arm), offset, event.dq_rad_s / 5.0, event.dq_rad_s[:, :4] / 2.0], -1)
+        dq = event.dq_rad_s
+        body = torch.cat([torch.sin(arm), torch.cos(arm), offset, dq / 5.0, dq[:, :4] / 2.0], dim=-1)
         read = self.codec.read_racket(m)
         zero = torch.zeros_like(read[:, :1])
         plain = torch.cat([read[:, :3], read[:, 3:5], zero, read[:, 5:], zero, zero, zero], dim=-1)
@@ -264,8 +266,10 @@ class LowLevel(nn.Module):
         return self.predictor(z, self.action(a.m), a.to_go_s)
 
     def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> tuple[Tensor, Tensor]:
-        """`predict` for search: the outcome embedding (B, E), and the contact gap (B, 3): shuttle minus racket centre at
-        the event, both as predicted, which leads a search to contact from afar."""
+        """`predict` for search: the outcome embedding (B, E), and the contact gap (B, 3).
+
+        The gap is the shuttle minus the racket's centre at the event, both predicted: it leads a search from afar.
+        """
         u, shuttle = self.action(m), self.predictor.ahead(z, to_go_s)
         return self.predictor.combine(shuttle, u, to_go_s), shuttle[:, :3] - u[:, :3]
 

@@ -22,6 +22,7 @@ from hjepa import motion
 TIP_M = 0.15  # from the racket's centre to its tip
 FOLLOW_S = 0.06  # a racket goes on for about this time at its speed
 NET_CLEAR_M = 0.10
+NET_MARGIN_M = 0.25  # three times the error of the predicted height at the net
 TIME_S = 0.2  # one search unit of time to go
 
 
@@ -48,7 +49,8 @@ class LowWeights:
     support: float = 0.7  # latents the motor codec knows
     net: float = 1.0
     limits: float = 1.0
-    effort: float = 0.15
+    effort: float = 0.15  # share of the acceleration limits
+    haste: float = 0.9  # share of the speed limits at the contact: slow rackets err less and spend less
     prior: float = 0.05
 
 
@@ -136,7 +138,7 @@ class StrokeResidual:
             w.goal * self.goal(outcome, read),
             w.contact * contact_gap / 0.06,
             w.offset * read["offset_m"] / 0.06,
-            w.net * (0.15 - read["net_m"]).clamp(min=0.0) / 0.08,
+            w.net * (NET_MARGIN_M - read["net_m"]).clamp(min=0.0) / 0.08,
             self._body(event, to_go - s.latency_s),
             w.support * self.level.codec.off_support(m, event),
             w.prior * m[:, :-3],
@@ -172,6 +174,7 @@ class StrokeResidual:
                 w.limits * ((ends - high).clamp(min=0.0) + (low - ends).clamp(min=0.0)) / 0.05,
                 w.limits * ((middle - lim.q_max).clamp(min=0.0) + (lim.q_min - middle).clamp(min=0.0)) / 0.1,
                 w.effort * use_a,
+                w.haste * event.dq_rad_s / lim.dq_max,
             ],
             dim=-1,
         )

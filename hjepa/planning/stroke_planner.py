@@ -30,13 +30,13 @@ class LowPlanConfig:
 
     latency_s: float = 0.02  # from an observation to the start of the command it led to
     goal_latency_s: float = 0.04  # what the high level takes: added when it asks what is reachable
-    first_starts: int = 4
-    first_iterations: int = 6
-    starts: int = 2
-    iterations: int = 2
-    accept_margin: float = 0.02
+    first_starts: int = 3
+    first_iterations: int = 5
+    starts: int = 1
+    iterations: int = 3
+    accept_margin: float = 0.0
     alarm_energy: float = 8.0  # above this the proposals are asked again
-    freeze_s: float = 0.09  # nearer to the event than this the latent stays
+    freeze_s: float = 0.06  # nearer to the event than this the latent stays
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
     min_samples: int = 5  # tracker samples before anything is planned

@@ -1,9 +1,9 @@
 """Closed-form inverse kinematics of a racket pose for arms like courtbot: base axes, three joints, a spherical wrist.
 
 A racket is asked for five numbers (centre and face normal), so the spin about the normal is free: it is sampled, every
-branch (shoulder, elbow, wrist, face) is solved for each spin, and the solution nearest a nominal posture is kept (Pieper
-1968 for the split into position and wrist). Used by the oracle and the teacher; the executed learned agent does not
-import it. Legend: B poses, S spins x faces, J joints.
+branch (shoulder, elbow, wrist, face) is solved for each spin, and the solution nearest a nominal posture is kept
+(Pieper 1968 for the split into position and wrist). Used by the oracle and the teacher; the executed learned agent does
+not import it. Legend: B poses, S spins x faces, J joints.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Geometry(NamedTuple):
 
 
 def _geometry(spec: RobotSpec) -> _Geometry:
-    """Link lengths; RobotError unless the chain is x, y, yaw, pitch, pitch and a spherical wrist (roll, pitch, roll)."""
+    """Link lengths; RobotError unless the chain is x, y, yaw, pitch, pitch, then roll, pitch, roll at a point."""
     axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0], [1, 0, 0]])
     t = spec.T_parent_joint[:, :3, 3]
     if spec.axis.shape != axes.shape or not np.array_equal(spec.axis, axes) or np.any(t[7]):

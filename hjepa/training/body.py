@@ -122,7 +122,7 @@ def fit_codec(
         optimiser.step()
         schedule.step()
         if report and step % 50 == 0:
-            report(step, parts | {"loss": float(loss)})
+            report(step, parts | {"loss": float(loss.detach())})
     codec.eval().requires_grad_(False)
     _set_box(codec, kinematics, q_all[used], dq_all[used], before[used])
     return codec, evaluate_codec(codec, kinematics, q_all[held], dq_all[held], before[held])
@@ -147,7 +147,8 @@ def _loss(
     reading = (_reading((centre, normal, v)) - codec.read_mean) / codec.read_std
     linear = F.mse_loss(codec.readout(m[:, :k]), reading)
     loss = racket + c.joint * 20 * joint + 20.0 * linear
-    return loss, {"racket": float(racket), "joint": float(joint), "readout": float(linear)}
+    parts = {"racket": racket, "joint": joint, "readout": linear}
+    return loss, {name: float(part.detach()) for name, part in parts.items()}
 
 
 @torch.no_grad()

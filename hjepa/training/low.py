@@ -30,7 +30,7 @@ DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
 class LowTraining:
     """Weights and length of the training. A weight of 0 switches a loss off (ablations)."""
 
-    steps: int = 6000
+    steps: int = 4000
     batch: int = 512
     rate: float = 2e-3
     noise_m: float = 0.010
@@ -71,7 +71,13 @@ class LowData:
     """Arrays a batch is drawn from. Split by flight and swing is made by the caller."""
 
     def __init__(
-        self, swings: Swings, flights: Flights, pairs: Pairs, goals: Array, codec: MotorCodec, kinematics: RacketKinematics
+        self,
+        swings: Swings,
+        flights: Flights,
+        pairs: Pairs,
+        goals: Array,
+        codec: MotorCodec,
+        kinematics: RacketKinematics,
     ) -> None:
         self.swings, self.flights, self.pairs = swings, flights, pairs
         self.goals = goals.astype(np.float32)
@@ -91,7 +97,12 @@ class LowData:
         return len(self.pairs.swing)
 
     def draw(
-        self, rows: NDArray[np.int64], rng: np.random.Generator, noise_m: float, dropout: float, to_go_s: Array | None = None
+        self,
+        rows: NDArray[np.int64],
+        rng: np.random.Generator,
+        noise_m: float,
+        dropout: float,
+        to_go_s: Array | None = None,
     ) -> Batch:
         """A batch for pair rows (B,): a random moment before the event, or `to_go_s` (B,) before it."""
         p, n = self.pairs, len(rows)
@@ -236,7 +247,8 @@ def _heads(
             out[f"{name}{side}"] = 0.5 * c.heads * _robust(level.heads[name](e), y, ok)
     if c.heads_shape:
         shuttle = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
-        out["shuttle"] = c.heads * F.smooth_l1_loss(shuttle / 0.1, b.shuttle_at / 0.1, reduction="none").mean(1).mul(b.shuttle_ok).mean()
+        error = F.smooth_l1_loss(shuttle / 0.1, b.shuttle_at / 0.1, reduction="none").mean(1)
+        out["shuttle"] = c.heads * error.mul(b.shuttle_ok).mean()
         out["racket"] = c.heads * (racket_error(u, b.contact) + racket_error(level.action(b.babble), b.babbled))
     return out
 

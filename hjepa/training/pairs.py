@@ -2,8 +2,8 @@
 
 Racket motion does not depend on the shuttle, and nothing in a swing depends on where on the court it happens, so any
 swing meets any flight after a shift of the base in x, y and of time. Contacts come from the task's own swept test,
-impact law and flight equation, on racket motions that the simulator really carried out. Legend: N pairs, F flights, T path
-samples (100 Hz), W samples after the event.
+impact law and flight equation, on racket motions that the simulator really carried out. Legend: N pairs, F flights,
+T path samples (100 Hz), W samples after the event.
 """
 
 from __future__ import annotations
@@ -165,9 +165,16 @@ def _hermite(flights: Flights, rows: NDArray[np.int64], t: Array) -> tuple[Array
 
 
 def _meet(
-    spec: RobotSpec, swings: Swings, flights: Flights, c: PairConfig, swing: NDArray[np.int64], flight: NDArray[np.int64],
-    t: Array, shift: Array, rng: np.random.Generator,
-) -> Pairs:  # fmt: skip
+    spec: RobotSpec,
+    swings: Swings,
+    flights: Flights,
+    c: PairConfig,
+    swing: NDArray[np.int64],
+    flight: NDArray[np.int64],
+    t: Array,
+    shift: Array,
+    rng: np.random.Generator,
+) -> Pairs:
     """Contacts of the shifted swings with the flights, and what follows."""
     instants = np.arange(-RACKET_MS, RACKET_MS + 1) / 1000.0
     x, v = _hermite(flights, flight, t[:, None] + instants)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hjepa.errors import DataError
+from hjepa.errors import DataError, WeightsError
 from hjepa.models.checkpoint import load_codec, save_codec
 from hjepa.models.high import HighModel
+from hjepa.models.low import load_low
 from hjepa.tasks.badminton.feeds import RandomFeedConfig, load_feed, random_feed
 from hjepa.training.body import BodyConfig, fit_codec
 from hjepa.training.collect import CollectConfig, collect, load_swings
@@ -24,7 +25,7 @@ from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining, train_high
 from hjepa.training.rally import RallyTraining
 from hjepa.training.teacher import Events, teach
-from hjepa.training.train_low import LowRun, train
+from hjepa.training.train_low import LowRun, train, with_seed
 from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -120,12 +121,26 @@ def train_high_level(out: Path, seed: int, progress: Progress | None, writer: An
 
 
 def train_low_level(
-    spec: RobotSpec, data: Path, high: HighModel, out: Path, seed: int, progress: Progress | None, writer: Any
+    spec: RobotSpec,
+    data: Path,
+    high: HighModel,
+    out: Path,
+    seed: int,
+    progress: Progress | None = None,
+    writer: Any = None,
+    run: LowRun = LowRun(),  # noqa: B008 (frozen value)
+    flights: tuple[int, int] = (7000, 3000),
 ) -> Path:
-    """Train the low level on the swings in `data`; returns the path of the weights."""
+    """Train the low level on the swings in `data`; returns the path of the weights.
+
+    flights: how many real and random ones the swings are paired with. WeightsError when probes say that the finished
+    level cannot tell contact, landing, net height or time of strokes it has not seen.
+    """
     swings = load_swings(data)
-    run = LowRun()
-    run = replace(run, level=replace(run.level, seed=seed))
-    x0, v0, _ = launches(7000, 3000, seed)
+    x0, v0, _ = launches(*flights, seed)
     codec = load_codec(data / CODEC)
-    return train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer)
+    path = train(spec, codec, swings, (x0, v0), high, with_seed(run, seed), out, progress=progress, writer=writer)
+    alarms = load_low(path).header["alarms"]
+    if alarms:
+        raise WeightsError(f"the low level in '{path}' lost the stroke: {', '.join(alarms)} too large")
+    return path

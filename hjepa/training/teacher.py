@@ -1,4 +1,4 @@
-"""The teacher: contact events that the physics oracle finds good; the motor codec and the collection start from them."""
+"""The teacher: contact events that the physics oracle finds good; motor codec and collection start from them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """The low level from swings to weights: pair, train the level, measure the goal metric, train the proposals.
 
-Every stage keeps its result in the output folder, so that a killed run goes on where it was. Legend: N pairs, G goal space.
+Every stage keeps its result in the output folder, so that a killed run goes on where it was. Legend: N pairs,
+G goal space.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +46,9 @@ class LowRun:
     model: LowConfig = LowConfig()
     body_steps: int = 3000
     body_batch: int = 768
+    polish_steps: int = 5000
+    settle_steps: int = 2500
+    refine_steps: int = 500
 
 
 class Prepared(NamedTuple):
@@ -56,7 +61,13 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    spec: RobotSpec, codec: MotorCodec, swings: Swings, launches: tuple[Array, Array], high: HighModel, run: LowRun, cache: Path | None = None
+    spec: RobotSpec,
+    codec: MotorCodec,
+    swings: Swings,
+    launches: tuple[Array, Array],
+    high: HighModel,
+    run: LowRun,
+    cache: Path | None = None,
 ) -> Prepared:
     """Pairs (kept in `cache`), the upper level's embedding of every stroke, and the split."""
     flights = make_flights(*launches)
@@ -104,36 +115,65 @@ def embed_strokes(high: HighModel, after_m: Array, rng: np.random.Generator, noi
 
 
 def train_level(
-    prepared: Prepared, codec: MotorCodec, root: Tensor, run: LowRun, out: Path, progress: Progress | None, writer: Writer | None
+    prepared: Prepared,
+    codec: MotorCodec,
+    root: Tensor,
+    run: LowRun,
+    out: Path,
+    progress: Progress | None,
+    writer: Writer | None,
 ) -> LowLevel:
-    """The level itself; raises the alarm of DESIGN 3 in `probe`'s figures if the target does not know the shot."""
-    c = run.level
-    torch.manual_seed(c.seed)
+    """The own body first, then the level."""
+    torch.manual_seed(run.level.seed)
     level = LowLevel(run.model, codec)
     if not (out / "level.ckpt").exists():
         learn_body(level, prepared.data, run, progress, writer)
+    loop = LoopConfig(run.level.steps, rate=run.level.rate)
+    return _fit(level, prepared, root, run, loop, out / "level.ckpt", progress, writer)
+
+
+def settle(
+    level: LowLevel,
+    prepared: Prepared,
+    root: Tensor,
+    run: LowRun,
+    out: Path,
+    progress: Progress | None,
+    writer: Writer | None,
+) -> LowLevel:
+    """The level again with the polished body held fixed: the predictor learns to read the racket as it now is."""
+    level.requires_grad_(True)
+    level.action.requires_grad_(False)
+    loop = LoopConfig(run.settle_steps, rate=0.6 * run.level.rate)
+    return _fit(level, prepared, root, run, loop, out / "settle.ckpt", progress, writer)
+
+
+def _fit(
+    level: LowLevel, prepared: Prepared, root: Tensor, run: LowRun, loop: LoopConfig, checkpoint: Path,
+    progress: Progress | None, writer: Writer | None,
+) -> LowLevel:  # fmt: skip
+    c = run.level
+    salt = [c.seed, len(checkpoint.name)]
     generator = torch.Generator().manual_seed(c.seed)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([c.seed, k])
+        rng = np.random.default_rng([*salt, k])
         rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
         return loss(level, prepared.data.draw(rows, rng, c.noise_m, c.dropout), c, generator, root)
 
     optimise(
         level,
         step,
-        LoopConfig(c.steps, rate=c.rate),
-        checkpoint=out / "level.ckpt",
-        report=_relay(progress, c.steps),
+        loop,
+        checkpoint=checkpoint,
+        report=_relay(progress, loop.steps),
         writer=writer,
         evaluate=lambda: probe(level, prepared.data, prepared.held),
     )
     return level.eval().requires_grad_(False)
 
 
-def learn_body(
-    level: LowLevel, data: LowData, run: LowRun, progress: Progress | None, writer: Writer | None
-) -> None:
+def learn_body(level: LowLevel, data: LowData, run: LowRun, progress: Progress | None, writer: Writer | None) -> None:
     """Own-body babbling: which racket a latent will bring. Needs no shuttle and no simulator, so it comes first."""
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
@@ -147,7 +187,7 @@ def learn_body(
 
 
 def goal_metric(level: LowLevel, prepared: Prepared, precision: Tensor, floor: float = 1e-4) -> Tensor:
-    """Root (G, G) of the inverse of what is uncertain on both sides: the goal's spread and the low level's own error."""
+    """Root (G, G) of the inverse of what is uncertain: the goal's spread and the low level's own error."""
     rng = np.random.default_rng(5)
     rows = prepared.held
     b = prepared.data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), 0.25))
@@ -157,17 +197,21 @@ def goal_metric(level: LowLevel, prepared: Prepared, precision: Tensor, floor: f
     gap = gap[near].double()
     gap = gap.clamp(*torch.quantile(gap, torch.tensor([0.02, 0.98], dtype=torch.float64), dim=0))
     covariance = torch.linalg.inv(precision.double()) + gap.T @ gap / len(gap)
-    return torch.linalg.cholesky(torch.linalg.inv(covariance + floor * torch.eye(len(covariance)))).T.float().contiguous()
+    precision = torch.linalg.inv(covariance + floor * torch.eye(len(covariance)))
+    return torch.linalg.cholesky(precision).T.float().contiguous()
 
 
 def train_proposal(
     level: LowLevel, prepared: Prepared, high: HighModel, root: Tensor, spec: RobotSpec, run: LowRun, out: Path,
-    progress: Progress | None, writer: Writer | None,
+    progress: Progress | None, writer: Writer | None, proposal: Proposal | None = None,
 ) -> Proposal:  # fmt: skip
-    """Mode 1: hindsight first, then through the frozen energy for goals the high level would set."""
+    """Mode 1: hindsight first, then through the frozen energy for goals the high level would set; or refine one."""
     c, data, pairs = run.proposal, prepared.data, prepared.data.pairs
-    torch.manual_seed(run.level.seed + 1)
-    proposal = Proposal(run.model.latent + POSE, run.model.goal, run.model.joints, level.codec.config.latent + 1)
+    name = "proposal.ckpt" if proposal is None else "refined.ckpt"
+    if proposal is None:
+        torch.manual_seed(run.level.seed + 1)
+        proposal = Proposal(run.model.latent + POSE, run.model.goal, run.model.joints, level.codec.config.latent + 1)
+    proposal.requires_grad_(True)
     good = pairs.hit & (np.linalg.norm(pairs.offset_m, axis=1) < 0.07) & (pairs.event_s > 0.35)
     good &= (pairs.landing_m[:, 0] > -0.2) & (pairs.landing_m[:, 0] < 7.2)
     shown = prepared.train[good[prepared.train]]
@@ -175,7 +219,7 @@ def train_proposal(
     energy = _energy(level, proposal.heads, limits_of(spec), root)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([run.level.seed + 1, k])
+        rng = np.random.default_rng([run.level.seed + 1, len(name), k])
         if k < c.hindsight_steps:
             rows = shown[rng.integers(len(shown), size=c.batch)]
             return hindsight_loss(proposal, level, data, rows, rng, c), {}
@@ -188,11 +232,66 @@ def train_proposal(
         proposal,
         step,
         LoopConfig(steps, rate=c.rate),
-        checkpoint=out / "proposal.ckpt",
+        checkpoint=out / name,
         report=_relay(progress, steps),
         writer=writer,
     )
     return proposal.eval().requires_grad_(False)
+
+
+def polish_body(
+    level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, run: LowRun,
+    progress: Progress | None, writer: Writer | None,
+) -> None:  # fmt: skip
+    """Own-body babbling around what will be searched: latents the proposals name, and near them.
+
+    The free numbers of the action are held where the predictor learned to read them.
+    """
+    if not run.polish_steps:
+        return
+    pool = _proposed(level, proposal, prepared, high, run)
+    data, codec = prepared.data, level.codec
+    learned = copy.deepcopy(level.action)
+    level.action.net.requires_grad_(True)
+
+    def step(k: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([run.level.seed, 8, k])
+        n = run.body_batch // 3
+        m = pool[torch.as_tensor(rng.integers(len(pool), size=2 * n))]
+        spread = torch.tensor(rng.choice([0.05, 0.2, 0.4], (2 * n, 1)), dtype=torch.float32)
+        m = m + spread * torch.tensor(rng.normal(size=m.shape), dtype=torch.float32)
+        m = torch.minimum(torch.maximum(m, 1.15 * codec.low), 1.15 * codec.high)
+        with torch.no_grad():
+            event = codec.decode(m)
+            racket = torch.cat(data.kinematics(event.q_rad, event.dq_rad_s), dim=-1)
+            far, far_racket = data.babble(rng.integers(len(data), size=n), rng)
+            m, racket = torch.cat([m, far]), torch.cat([racket, far_racket])
+            free = learned(m)[:, [5, 9, 10, 11]]
+        u = level.action(m)
+        error, drift = racket_error(u, racket), (u[:, [5, 9, 10, 11]] - free).pow(2).mean()
+        return error + 0.2 * drift, {"body": float(error.detach()), "drift": float(drift.detach())}
+
+    steps = run.polish_steps
+    loop = LoopConfig(steps, rate=1.5e-3, weight_decay=1e-4)
+    optimise(level.action, step, loop, report=_relay(progress, steps), writer=writer)
+    level.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, run: LowRun) -> Tensor:
+    """Latents (N, M) that the proposals name for goals the high level would set."""
+    data, pairs, c = prepared.data, prepared.data.pairs, run.proposal
+    late = prepared.train[pairs.event_s[prepared.train] > 0.35]
+    rng = np.random.default_rng([run.level.seed, 9])
+    pool = []
+    for _ in range(150):
+        rows = late[rng.integers(len(late), size=128)]
+        b = data.draw(
+            rows, rng, 0.010, 0.02, pairs.event_s[rows] - rng.uniform(c.earliest_s, c.latest_s + 0.1, len(rows))
+        )
+        goal = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
+        pool.append(proposal(level.encode(b.now), goal, b.now.q_rad, b.now.dq_rad_s).flatten(0, 1)[:, :-1])
+    return torch.cat(pool)
 
 
 def _wished(high: HighModel, s_in: Tensor, rng: np.random.Generator) -> Tensor:
@@ -235,10 +334,15 @@ def train(
     prepared = prepare(spec, codec, swings, launches, high, run, out / "pairs.npz")
     high_root = torch.linalg.cholesky(high.precision.double()).T.float()
     level = train_level(prepared, codec, high_root, run, out, progress, writer)
+    root = goal_metric(level, prepared, high.precision)
+    proposal = train_proposal(level, prepared, high, root, spec, run, out, progress, writer)
+    polish_body(level, proposal, prepared, high, run, progress, writer)
+    level = settle(level, prepared, high_root, run, out, progress, writer)
     figures = probe(level, prepared.data, prepared.held)
     level.eval()
     root = goal_metric(level, prepared, high.precision)
-    proposal = train_proposal(level, prepared, high, root, spec, run, out, progress, writer)
+    refine = replace(run, proposal=replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps))
+    proposal = train_proposal(level, prepared, high, root, spec, refine, out, progress, writer, proposal)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}
     save_low(out / "low.safetensors", LowBundle(level, proposal, root, notes))

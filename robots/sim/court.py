@@ -94,7 +94,8 @@ class CourtWorld:
         self._done = True
 
     def __enter__(self) -> CourtWorld:
-        self.connect()
+        if self._body is None:
+            self.connect()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
