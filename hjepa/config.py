@@ -84,6 +84,7 @@ class LowWeightsSection(Section):
     net: float = key(1.0, "predicted height over the tape below 0.15 m, per 0.08 m", ge=0)
     limits: float = key(1.0, "joint speed, acceleration and range beyond their limits", ge=0)
     effort: float = key(0.15, "share of the joints' acceleration used", ge=0)
+    haste: float = key(0.9, "share of the joints' speed used at the contact", ge=0)
     prior: float = key(0.05, "distance of the motor latent from the middle of the data's", ge=0)
 
 
@@ -121,7 +122,7 @@ class HighSection(Section):
 
     latency_ms: int = key(40, "planning time (ms) charged to the clock in lockstep", ge=0)
     candidates: int = key(16, "macro-actions weighed per decision", ge=1)
-    samples: int = key(8, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
+    samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
     prior_floor: float = key(0.003, "macro-actions less probable than this are outside the support", ge=0, lt=1)
     margin_m: float = key(0.30, "targets lie this far (m) inside the singles court", ge=0, lt=2)
     net_margin_m: float = key(0.10, "predicted height (m) over the tape", ge=0)

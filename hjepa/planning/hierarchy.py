@@ -69,7 +69,7 @@ class HighPlanConfig:
     reach: float = 1.0
     mixing: float = 1.0
     scatter_m: float = 0.35  # placements are drawn this far around those of the codebook: targets off a fixed grid
-    samples: int = 8  # tracker samples before anything is decided
+    samples: int = 6  # tracker samples before anything is decided
     latency_s: float = 0.05  # from the observation to the goal in force
     window: int = 40  # K
 

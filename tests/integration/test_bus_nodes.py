@@ -32,7 +32,7 @@ from hjepa.types import JointTrajectory, Launch, RobotState
 START = RobotState(np.array([0.5, -0.5]), np.zeros(2))
 LAUNCH = Launch(np.array([1.0, 1.0, 2.0]), np.array([-1.0, 0.0, 4.0]), "clear")
 PARTS = {"driver": "PointWorld", "high": "PointHigh", "low": "PointLow"}
-WAIT_S = 10.0
+WAIT_S = 60.0
 ROOT = Path(__file__).parents[2]
 
 
