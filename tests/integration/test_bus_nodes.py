@@ -478,7 +478,9 @@ SCRIPT = """
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_behind_when_the_conductor_is_interrupted_or_killed(how, tmp_path):
     script = tmp_path / "conduct.py"
-    script.write_text(textwrap.dedent(SCRIPT))
+    # a test run in the background hands down an ignored SIGINT; a terminal does not
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script.write_text(heed + textwrap.dedent(SCRIPT))
     folder = tmp_path / "t"
     folder.mkdir()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
