@@ -81,7 +81,7 @@ class LowWeightsSection(Section):
     contact: float = key(1.0, "predicted distance of the shuttle from the racket at the contact, per 0.06 m", ge=0)
     offset: float = key(0.5, "predicted distance of the contact from the racket's centre, per 0.06 m", ge=0)
     support: float = key(0.7, "distance of the motor latent from those that the motor codec knows", ge=0)
-    net: float = key(1.0, "predicted height over the tape below 0.15 m, per 0.08 m", ge=0)
+    net: float = key(1.0, "predicted height over the tape below 0.25 m, per 0.08 m", ge=0)
     limits: float = key(1.0, "joint speed, acceleration and range beyond their limits", ge=0)
     effort: float = key(0.15, "share of the joints' acceleration used", ge=0)
     haste: float = key(0.9, "share of the joints' speed used at the contact", ge=0)

@@ -150,25 +150,32 @@ class StrokePlanner:
     ) -> tuple[Tensor | None, float, Tensor, int]:
         """Best x (X,) or None to keep the old one, spares[0]; its energy; spare starts; candidates scored."""
         c = self.config
-        proposals = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)  # (B H, X)
         if old is None or not c.search:
-            energy = residual.energy(proposals)
-            order = torch.argsort(energy)
+            proposals, energy = self._ranked(residual, z, g, joints)
             if not c.search:
-                return proposals[order[0]], float(energy[order[0]]), proposals[order[:1]], len(proposals)
-            plan = self.planner.plan(residual, proposals[order[: c.first_starts]], c.first_iterations)
+                return proposals[0], float(energy[0]), proposals[:1], len(proposals)
+            plan = self.planner.plan(residual, proposals[: c.first_starts], c.first_iterations)
             return plan.x, plan.energy, plan.starts[: c.starts], plan.evaluations + len(proposals)
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         now = float(residual.energy(warm[:1])[0])
         if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
-            fresh = proposals[torch.argsort(residual.energy(proposals))[: c.first_starts - 1]]
-            warm = torch.cat([warm[:1], fresh])
+            fresh, _ = self._ranked(residual, z, g, joints)
+            warm = torch.cat([warm[:1], fresh[: c.first_starts - 1]])
         plan = self.planner.plan(residual, warm, c.iterations)
         if plan.energy > now * (1.0 - c.accept_margin):
             return None, now, warm, plan.evaluations + 1
         return plan.x, plan.energy, plan.starts, plan.evaluations + 1
+
+    def _ranked(
+        self, residual: StrokeResidual, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Proposals (B H, X), least energy first, and their energies (B H,)."""
+        proposals = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)
+        energy = residual.energy(proposals)
+        order = torch.argsort(energy)
+        return proposals[order], energy[order]
 
     def _commit(
         self, x: Tensor, energy: float, spares: Tensor, stamp_ns: int, goal_id: int, situation: Situation
