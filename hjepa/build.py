@@ -18,6 +18,7 @@ from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
 from hjepa.planning.cem import CrossEntropy
+from hjepa.planning.context import SlowContext
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
@@ -104,7 +105,10 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
     planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
-    return StrokePlanner(bundle.level, bundle.proposal, spec, bundle.root, settings, weights, planner, term, flop)
+    context = SlowContext(bundle.level, bundle.doubt) if c.adapt else None
+    return StrokePlanner(
+        bundle.level, bundle.proposal, spec, bundle.root, settings, weights, planner, term, flop, context, True
+    )
 
 
 def _coded(goal: Goal) -> PointGoal:

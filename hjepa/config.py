@@ -104,6 +104,7 @@ class LowSection(Section):
     alarm_energy: float = key(8.0, "energy above which the proposals are asked again", ge=0)
     freeze_ms: int = key(60, "nearer to the contact than this (ms) the motor latent stays", ge=0)
     valid_ms: int = key(500, "how long (ms) a command may be followed without a newer one", ge=50)
+    adapt: bool = key(True, "learn the slow context (drag, rebound) from how past strokes came out")
     weights: LowWeightsSection = LowWeightsSection()
 
 

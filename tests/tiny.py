@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from hjepa.models.high import HighConfig, HighModel, save_high
-from hjepa.models.low import POSE, LowBundle, LowConfig, LowLevel, save_low
+from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec, MotorConfig
 from hjepa.models.proposal import Proposal
 from robots.spec import load_spec
@@ -30,10 +30,10 @@ def low(seed: int = 0) -> LowBundle:
     """A low level with its proposal."""
     motor = codec(seed)
     level = LowLevel(LOW, motor)
-    proposal = Proposal(LOW.latent + POSE, LOW.goal, LOW.joints, motor.config.latent + 1, heads=4)
+    proposal = Proposal(LOW.state, LOW.goal, LOW.joints, motor.config.latent + 1, heads=4)
     for part in (level, proposal):
         part.eval().requires_grad_(False)
-    return LowBundle(level, proposal, torch.eye(LOW.goal), {"robot": SPEC.name, "seed": 7})
+    return LowBundle(level, proposal, torch.eye(LOW.goal), torch.eye(LOW.goal), {"robot": SPEC.name, "seed": 7})
 
 
 def high(seed: int = 0) -> HighModel:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hjepa.models.checkpoint import load, load_module, save
-from hjepa.models.layers import GatedBlock, GatedMLP, WindowFit
+from hjepa.models.layers import GatedBlock, GatedMLP, WindowFit, clean_mask
 
 TYPES = 10
 SAMPLE_S = 0.01
@@ -70,15 +70,6 @@ def canonical(window: Tensor) -> Tensor:
     """Turn points (..., 3) or floor points (..., 2) by 180 degrees about z: a robot's stroke, as if hit from x > 0."""
     sign = torch.tensor([-1.0, -1.0, 1.0], dtype=window.dtype, device=window.device)
     return window * sign[: window.shape[-1]]
-
-
-def clean_mask(window: Tensor, mask: Tensor) -> Tensor:
-    """Mask (B, K) without the samples from the floor or the net on: later ones are no free flight any more."""
-    x, z = window[..., 0], window[..., 2]
-    floor = z < 0.03
-    hanging = (x.abs() < 0.06) & (z < 1.48)  # what a netted shuttle does; one that passes is higher
-    later = ((floor | hanging) & mask.bool()).to(torch.int32).cummax(dim=1).values
-    return mask.to(window.dtype) * (1 - later).to(window.dtype)
 
 
 class StrokeEncoder(nn.Module):

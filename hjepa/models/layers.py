@@ -64,3 +64,12 @@ class WindowFit(nn.Module):
         coefficients = torch.linalg.solve(gram, moment)
         residual = (samples - basis @ coefficients) * mask[..., None]
         return coefficients, residual
+
+
+def clean_mask(window: Tensor, mask: Tensor) -> Tensor:
+    """Mask (B, K) without the samples from the floor or the net on: later ones are no free flight any more."""
+    x, z = window[..., 0], window[..., 2]
+    floor = z < 0.03
+    hanging = (x.abs() < 0.06) & (z < 1.48)  # what a netted shuttle does; one that passes is higher
+    later = ((floor | hanging) & mask.bool()).to(torch.int32).cummax(dim=1).values
+    return mask.to(window.dtype) * (1 - later).to(window.dtype)

@@ -1,14 +1,15 @@
 """The low level: what the arm sees, does and expects. A stroke ends at an event (contact, or the plane crossing).
 
-    z = encoder(tracker window, mask, joints)          what is known now, shuttle and own body
+    z = encoder(tracker window, mask, joints | c)      what is known now, shuttle and own body; c: the slow context
     u = action(m, time to go)                           a motor latent, embedded
     e^ = predictor(z, u)                                embedding of what will follow the event
     e = target(tracker and joints for 0.4 s after it)   embedding of what did follow
     U(e), U(e^)                                         bridge into the upper level's stroke embedding: goals live there
 
-Everything is read off observations; no flight, impact or kinematic model is inside. Legend: B batch, K window slots,
-F slots after the event, S joint samples after it, J joints, M motor latent, D latent, E outcome embedding,
-G goal space.
+Everything is read off observations; no flight, impact or kinematic model is inside. The context c stands for what no
+window shows before contact (how the strings rebound) or shows badly (drag); training varies both, and the planner finds
+c from how past strokes came out (planning/context.py). Legend: B batch, K window slots, F slots after the event,
+S joint samples after it, J joints, M motor latent, D latent, C context, E outcome embedding, G goal space.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from torch import Tensor, nn
 
 from hjepa.errors import WeightsError
 from hjepa.models import checkpoint
-from hjepa.models.layers import GatedMLP, WindowFit
-from hjepa.models.motor import MotorCodec, MotorConfig
+from hjepa.models.layers import GatedMLP, WindowFit, clean_mask
+from hjepa.models.motor import ContactEvent, MotorCodec, MotorConfig
 from hjepa.models.proposal import Proposal
 
 SLOT_S = 0.01
+POSE = 5  # numbers at z's end that place it on the court: position now (3), cosine and sine of the heading
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,14 @@ class LowConfig:
     latent: int = 96  # D
     outcome: int = 32  # E
     goal: int = 16  # G
+    context: int = 2  # C
     width: int = 144
     depth: int = 3
+
+    @property
+    def state(self) -> int:
+        """Size of z: features, context, and where on the court the shuttle is."""
+        return self.latent + self.context + POSE
 
 
 class LowInput(NamedTuple):
@@ -70,11 +78,12 @@ class LowFuture(NamedTuple):
 
 
 FITS = ((1, 9.0), (2, 9.0), (3, 9.0), (2, 0.30), (2, 0.16))  # degree, span in s of each smooth fit to the window
-POSE = 5  # numbers at z's end that place it on the court: position now (3), cosine and sine of the heading
 
 
 class ShuttleEncoder(nn.Module):
-    """Tracker window and joints -> z (B, D + POSE): features in the shuttle's own frame, then where that frame is.
+    """Tracker window and joints -> z (B, D + C + POSE): features in the shuttle's own frame, then where that frame is.
+
+    The context's place holds zeros, the nominal world, until `in_context` fills it.
 
     Flight looks the same from anywhere and in any direction, so the window is moved to the fitted position at `now` and
     turned about the vertical into the fitted heading before it is encoded.
@@ -95,6 +104,7 @@ class ShuttleEncoder(nn.Module):
         self.net = GatedMLP(inputs, c.width, c.depth, c.latent)
         self.register_buffer("scale", torch.tensor([1.0, 5.0, 3.0, 2.0])[:, None])
         self.joint_scale = 5.0
+        self.context = c.context
 
     def forward(self, x: LowInput) -> Tensor:
         fitted = [fit(x.window_m, x.mask * r)[0] for fit, r in zip(self.fits, self.recent, strict=True)]
@@ -116,7 +126,8 @@ class ShuttleEncoder(nn.Module):
             x.q_rad,
             x.dq_rad_s / self.joint_scale,
         ]
-        return torch.cat([self.net(torch.cat(features, dim=-1)), now, heading], dim=-1)
+        nominal = now.new_zeros(len(now), self.context)
+        return torch.cat([self.net(torch.cat(features, dim=-1)), nominal, now, heading], dim=-1)
 
 
 def _turn(v: Tensor, heading: Tensor, sign: float) -> Tensor:
@@ -127,18 +138,20 @@ def _turn(v: Tensor, heading: Tensor, sign: float) -> Tensor:
 
 
 class ShuttleAhead(nn.Module):
-    """z and a time to go -> where the shuttle will be: position (m), velocity (m/s), features (B, 6 + 42)."""
+    """z and a time to go -> where the shuttle will be: position (m), velocity (m/s), features, context (B, 48 + C)."""
 
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
-        self.net = GatedMLP(c.latent + 4, 112, 2, 48)
+        self.net = GatedMLP(c.latent + c.context + 4, 112, 2, 48)
+        self.context = c.context
 
     def forward(self, z: Tensor, to_go_s: Tensor) -> Tensor:
         t = to_go_s
         out = self.net(torch.cat([z[:, :-POSE], t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
         heading = z[:, -2:]
         position = z[:, -POSE:-2] + _turn((t + 0.02) * 10.0 * out[:, :3], heading, 1.0)
-        return torch.cat([position, _turn(10.0 * out[:, 3:6], heading, 1.0), out[:, 6:]], dim=-1)
+        context = z[:, -POSE - self.context : -POSE]
+        return torch.cat([position, _turn(10.0 * out[:, 3:6], heading, 1.0), out[:, 6:], context], dim=-1)
 
 
 class MotorAction(nn.Module):
@@ -156,9 +169,9 @@ class MotorAction(nn.Module):
         self.net = GatedMLP(codec.config.latent + 26, 160, 3, self.SIZE)
         self.register_buffer("correction", torch.tensor([0.05, 0.05, 0.1, 0.2, 0.2, 0.2, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]))
 
-    def forward(self, m: Tensor) -> Tensor:
-        """(B, 12): contact point (3), face normal y, z and a spare, velocity (3), free (3)."""
-        event = self.codec.decode(m)
+    def forward(self, m: Tensor, event: ContactEvent | None = None) -> Tensor:
+        """(B, 12): contact point (3), face normal y, z and a spare, velocity (3), free (3). event: decode(m)."""
+        event = self.codec.decode(m) if event is None else event
         contact = m[:, -3:-1] * self.codec.xy_std + self.codec.xy_mean
         arm = event.q_rad[:, 2:]
         offset = contact - event.q_rad[:, :2]
@@ -177,13 +190,13 @@ class EventPredictor(nn.Module):
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         self.ahead = ShuttleAhead(c)
-        self.net = GatedMLP(3 + 3 + 3 + 3 + 9 + 42 + 1, c.width, c.depth, c.outcome)
+        self.net = GatedMLP(3 + 3 + 3 + 3 + 9 + 42 + c.context + 1, c.width, c.depth, c.outcome)
 
     def forward(self, z: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
         return self.combine(self.ahead(z, to_go_s), u, to_go_s)
 
     def combine(self, shuttle: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
-        """The shuttle ahead (B, 48) and the action (B, 12) -> outcome (B, E)."""
+        """The shuttle ahead (B, 48 + C) and the action (B, 12) -> outcome (B, E)."""
         relative = shuttle[:, :3] - u[:, :3]
         geometry = [
             relative / 0.1,
@@ -244,7 +257,7 @@ class LowLevel(nn.Module):
         self.predictor = EventPredictor(c)
         self.target = FutureEncoder(c)
         self.bridge = GatedMLP(c.outcome, 96, 1, c.goal)
-        self.inverse = GatedMLP(c.latent + POSE + c.outcome, 128, 1, codec.config.latent)
+        self.inverse = GatedMLP(c.state + c.outcome, 128, 1, codec.config.latent)
         self.heads = nn.ModuleDict({k: GatedMLP(c.outcome, 64, 1, n) for k, n in HEADS.items()})
         self.tick = GatedMLP(c.latent + 2 * c.joints, 128, 1, c.latent)
 
@@ -254,28 +267,40 @@ class LowLevel(nn.Module):
         return self.action.codec
 
     def encode(self, x: LowInput) -> Tensor:
-        """Observation -> z (B, D + POSE)."""
+        """Observation -> z (B, D + C + POSE) in the nominal world."""
         return self.encoder(x)
+
+    def in_context(self, z: Tensor, context: Tensor) -> Tensor:
+        """z with a context (B or 1, C) in its place."""
+        k = self.config.latent
+        return torch.cat([z[:, :k], context.expand(len(z), -1), z[:, -POSE:]], dim=-1)
 
     def see(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
         """`encode` with the observation's parts given apart."""
         return self.encode(LowInput(window_m, mask, q_rad, dq_rad_s))
 
+    def see_after(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
+        """Target encoder: what was observed from the event on, (B, F, 3), (B, F), (B, S, J) twice -> outcome (B, E)."""
+        mask = clean_mask(window_m, mask)  # nothing from the net or the floor on
+        return self.target(LowFuture(window_m * mask[..., None], mask, q_rad, dq_rad_s))
+
     def predict(self, z: Tensor, a: LowAction) -> Tensor:
         """Outcome embedding (B, E) expected if the latent is carried out."""
         return self.predictor(z, self.action(a.m), a.to_go_s)
 
-    def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> tuple[Tensor, Tensor]:
-        """`predict` for search: the outcome embedding (B, E), and the contact gap (B, 3).
+    def foresee(
+        self, z: Tensor, m: Tensor, to_go_s: Tensor, event: ContactEvent | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`predict` for search: the outcome embedding (B, E), and the contact gap (B, 3). event: decode(m), if known.
 
         The gap is the shuttle minus the racket's centre at the event, both predicted: it leads a search from afar.
         """
-        u, shuttle = self.action(m), self.predictor.ahead(z, to_go_s)
+        u, shuttle = self.action(m, event), self.predictor.ahead(z, to_go_s)
         return self.predictor.combine(shuttle, u, to_go_s), shuttle[:, :3] - u[:, :3]
 
     def rollout(self, z: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
-        """Tick predictor, 20 ms a step: z (B, D + POSE) and commanded joints (B, H, J) -> features of z, (B, H, D)."""
-        features, out = z[:, :-POSE], []
+        """Tick predictor, 20 ms a step: z (B, D + C + POSE) and commanded joints (B, H, J) -> features (B, H, D)."""
+        features, out = z[:, : self.config.latent], []
         for h in range(q_rad.shape[1]):
             step = torch.cat([features, q_rad[:, h], dq_rad_s[:, h] / 5.0], dim=-1)
             features = features + self.tick(step)
@@ -301,13 +326,17 @@ class LowBundle(NamedTuple):
     level: LowLevel
     proposal: Proposal
     root: Tensor  # (G, G): goal energy = 1/2 |root (U(e) - g)|^2
+    doubt: Tensor  # (G, G): 1/2 |doubt (U(P(z, m)) - U(e))|^2 is how unlikely an outcome e is, its context known
     header: dict[str, Any]
 
 
 def save_low(path: Path, bundle: LowBundle) -> None:
     """Write a low level whole or not at all."""
     tensors = {f"low.{k}": v for k, v in bundle.level.state_dict().items()}
-    tensors |= {f"proposal.{k}": v for k, v in bundle.proposal.state_dict().items()} | {"root": bundle.root}
+    tensors |= {f"proposal.{k}": v for k, v in bundle.proposal.state_dict().items()} | {
+        "root": bundle.root,
+        "doubt": bundle.doubt,
+    }
     sizes = {"low": bundle.level.describe(), "motor": bundle.level.codec.describe(), "heads": bundle.proposal.heads}
     checkpoint.save(path, tensors, bundle.header | sizes)
 
@@ -318,12 +347,12 @@ def load_low(path: Path) -> LowBundle:
     try:
         config, codec = LowConfig(**header["low"]), MotorCodec(MotorConfig(**header["motor"]))
         level = LowLevel(config, codec)
-        proposal = Proposal(config.latent + POSE, config.goal, config.joints, codec.config.latent + 1, header["heads"])
-        root = tensors["root"]
+        proposal = Proposal(config.state, config.goal, config.joints, codec.config.latent + 1, header["heads"])
+        root, doubt = tensors["root"], tensors["doubt"]
     except (KeyError, TypeError) as error:
         raise WeightsError(f"'{path}' holds no low level of this version ({error})") from error
     checkpoint.load_module(level, tensors, "low")
     checkpoint.load_module(proposal, tensors, "proposal")
     for part in (level, proposal):
         part.eval().requires_grad_(False)
-    return LowBundle(level, proposal, root, header)
+    return LowBundle(level, proposal, root, doubt, header)

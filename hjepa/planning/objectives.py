@@ -32,7 +32,7 @@ class Predictive(Protocol):
     @property
     def codec(self) -> Any: ...
 
-    def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> tuple[Tensor, Tensor]: ...
+    def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor, event: Any = None) -> tuple[Tensor, Tensor]: ...
 
     def goal_of(self, outcome: Tensor) -> Tensor: ...
 
@@ -130,9 +130,9 @@ class StrokeResidual:
         """(N, X) -> (N, R)."""
         s, w = self.situation, self.weights
         m, to_go = x[:, :-1], x[:, -1:] * TIME_S
-        z = s.z.expand(len(x), -1)
-        outcome, contact_gap = self.level.foresee(z, m, to_go)
+        z = s.z.expand(x.shape[0], -1)
         event = self.level.codec.decode(m)
+        outcome, contact_gap = self.level.foresee(z, m, to_go, event)
         read = self.level.read(outcome)
         parts = [
             w.goal * self.goal(outcome, read),

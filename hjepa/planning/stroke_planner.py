@@ -3,14 +3,14 @@
 Implements protocols.LowLevel with a level, a proposal and limits handed in. A motor latent names an event in the world
 and does not change as time passes; each re-planning re-encodes what is seen, searches a few steps from the latent in
 force and keeps it unless the energy falls by a margin. Legend: C candidates, H proposals, X search variables,
-G goal space, J joints, M motor latent.
+G goal space, J joints, M motor latent, F slots after the event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
+from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.objectives import TIME_S, GoalTerm, Limits, LowWeights, Situation, StrokeResidual
-from hjepa.planning.protocols import Planner
+from hjepa.planning.protocols import Planner, Residual
+from hjepa.planning.recorded import RecordedEnergy
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
@@ -40,7 +42,15 @@ class LowPlanConfig:
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
     min_samples: int = 5  # tracker samples before anything is planned
+    look_back_s: float = 0.50  # after an event it is known what followed
+    future: int = 40  # F
     joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
+
+
+class Scorer(Residual, Protocol):
+    """A residual that also sums itself up."""
+
+    def energy(self, x: Tensor) -> Tensor: ...
 
 
 class Committed(NamedTuple):
@@ -55,8 +65,15 @@ class Committed(NamedTuple):
     spares: Tensor  # (C, X) other starts of the last search, same stamp
 
 
+class Look(NamedTuple):
+    """The last look at a shuttle before its event."""
+
+    z: Tensor  # (1, D + C + POSE)
+    stamp_ns: int
+
+
 class StrokePlanner:
-    """One stroke at a time; `reset` forgets the last one."""
+    """One stroke at a time; `reset` forgets the last one, but not what it told about the world (`context`)."""
 
     def __init__(
         self,
@@ -69,13 +86,18 @@ class StrokePlanner:
         planner: Planner | None = None,
         term: Callable[[Goal], GoalTerm] | None = None,
         flop: float = 0.0,
+        context: SlowContext | None = None,
+        record: bool = False,
     ) -> None:
-        """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record."""
+        """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
+        context: what learns from past strokes (None: the nominal world for ever); record: score candidates by a
+        recording of the energy (TorchScript), where the goal is an embedding."""
         self.level, self.proposal, self.spec, self.root = level, proposal, spec, root
-        self.term, self.flop = term, flop
+        self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
         self.limits = limits_of(spec)
+        self._recorded = RecordedEnergy(level, self.limits, weights, self._example()) if record and not term else None
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -83,6 +105,7 @@ class StrokePlanner:
         self.planner.reset(seed)
         self._committed: Committed | None = None
         self._expected: Tensor | None = None
+        self._look: Look | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
 
     @property
@@ -108,7 +131,7 @@ class StrokePlanner:
             h = starts.shape[1]
             latency = self.config.latency_s + self.config.goal_latency_s
             situation = self._situation(observation, z, goals.repeat_interleave(h, 0), latency)
-            residual = StrokeResidual(self.level, self.limits, self.weights, situation)
+            residual = self._residual(situation)
             return residual.energy(starts.flatten(0, 1)).view(len(goals), h).amin(dim=1).double().numpy()
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
@@ -117,20 +140,42 @@ class StrokePlanner:
             return None
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
         if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
+            self._look_back(old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
             z, joints = self._encode(observation)
+            self._look = Look(z, observation.stamp_ns)
             wanted = goal.candidates if self.config.joint else goal.embedding[None]
             g = torch.from_numpy(np.ascontiguousarray(wanted, dtype=np.float32))
             situation = self._situation(observation, z, g[:1], self.config.latency_s)
-            term = self.term(goal) if self.term else None
-            residual = StrokeResidual(self.level, self.limits, self.weights, situation, term)
+            residual = self._residual(situation, self.term(goal) if self.term else None)
             x, energy, spares, count = self._search(residual, z, g, joints, old, observation.stamp_ns)
             self._note(goal.id, z, spares[0] if x is None else x, energy, count)
         if x is None and old:
             return self._keep(old, observation.stamp_ns)
         assert x is not None
         return self._commit(x, energy, spares, observation.stamp_ns, goal.id, situation)
+
+    def _look_back(self, done: Committed, observation: Observation) -> None:
+        """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
+        the measured ones; the slot at the event itself is left out, as it may still belong to the incoming flight."""
+        since_s = (observation.stamp_ns - done.event_ns) / NS
+        if self.context is None or self._look is None or since_s < self.config.look_back_s:
+            return
+        look, self._look = self._look, None
+        first = int(np.searchsorted(observation.tracker_stamp_ns, done.event_ns))
+        slots = slice(first, first + self.config.future)
+        mask = observation.tracker_mask[slots].copy()
+        if first == 0 or len(mask) < self.config.future or mask.sum() < self.config.future // 2:
+            return
+        mask[0] = False
+        at = [stroke.state_at(done.command, done.event_ns + round(0.1 * k * NS)) for k in range(5)]
+        q, dq = (np.stack([getattr(state, name) for state in at]) for name in ("q_rad", "dq_rad_s"))
+        seen = observation.tracker_xyz_m[slots] * mask[:, None]
+        with torch.no_grad():
+            outcome = self.level.see_after(_row(seen), _row(mask), _row(q), _row(dq))
+            to_go_s = torch.tensor([[(done.event_ns - look.stamp_ns) / NS]])
+            self.context.learn(look.z, done.x[None, :-1], to_go_s, outcome)
 
     def _note(self, goal_id: int, z: Tensor, x: Tensor, energy: float, count: int) -> None:
         """Keep what is expected of the chosen x (X,)."""
@@ -141,7 +186,7 @@ class StrokePlanner:
 
     def _search(
         self,
-        residual: StrokeResidual,
+        residual: Scorer,
         z: Tensor,
         g: Tensor,
         joints: tuple[Tensor, Tensor],
@@ -168,9 +213,7 @@ class StrokePlanner:
             return None, now, warm, plan.evaluations + 1
         return plan.x, plan.energy, plan.starts, plan.evaluations + 1
 
-    def _ranked(
-        self, residual: StrokeResidual, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Proposals (B H, X), least energy first, and their energies (B H,)."""
         proposals = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)
         energy = residual.energy(proposals)
@@ -196,13 +239,24 @@ class StrokePlanner:
         self._committed = Committed(goal_id, x, stamp_ns, stamp_ns + round(to_go_s * NS), command, energy, spares)
         return command
 
+    def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
+        if self._recorded and term is None:
+            return self._recorded.at(situation)
+        return StrokeResidual(self.level, self.limits, self.weights, situation, term)
+
+    def _example(self) -> Situation:
+        """A situation of the right shapes."""
+        zero, sizes = torch.zeros(1, self.spec.joints), self.level.config
+        return Situation(torch.zeros(1, sizes.state), zero, zero, zero, 0.0, torch.zeros(1, sizes.goal), self.root)
+
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
         return stroke.resume(old.command, stamp_ns + round(self.config.latency_s * NS))
 
     def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         joints = _row(observation.q_rad), _row(observation.dq_rad_s)
-        return self.level.see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints), joints
+        z = self.level.see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints)
+        return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
 
     def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
         """(B, H, X) for z (B, D), goals (B, G)."""

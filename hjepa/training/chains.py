@@ -40,6 +40,8 @@ class Noise(NamedTuple):
     """The tracker in training."""
 
     sigma_m: float = 0.010
+    other_share: float = 0.25  # of windows whose noise is anything up to most_m
+    most_m: float = 0.030
     dropout: float = 0.02
     shortest: int = 6  # samples of a truncated window
 
@@ -65,7 +67,9 @@ def observe(
     only the first `seen` (...) samples have been taken."""
     exact = pool.window_m[rows]
     mask = (rng.random(exact.shape[:-1]) >= noise.dropout) & (np.arange(WINDOW) < seen[..., None])
-    window = exact + noise.sigma_m * rng.standard_normal(exact.shape, dtype=np.float32)
+    other = rng.random(rows.shape) < noise.other_share
+    sigma = np.where(other, rng.uniform(0.0, noise.most_m, rows.shape), noise.sigma_m).astype(np.float32)
+    window = exact + sigma[..., None, None] * rng.standard_normal(exact.shape, dtype=np.float32)
     return _t(np.where(mask[..., None], window, 0.0)), _t(mask)
 
 

@@ -29,6 +29,7 @@ from hjepa.types import NS, Array, Launch, RobotSpec, RobotState
 BEFORE = 130  # P samples (100 Hz) kept before the event; the event is sample P
 AFTER = 45  # Q samples after it
 MAX_USE = 1.1  # share of the limits a collected swing may ask for
+_SHARES = np.linspace(0.1, 0.9, 9)[:, None]  # instants of the way that are looked at
 RACKET_MS = 40  # racket instants kept on either side of the event
 _ASIDE = Launch(np.array([4.0, 0.0, 1.0]), np.array([2.0, 0.0, 1.0]))  # a shuttle that never comes near
 
@@ -206,10 +207,10 @@ def limit_use(spec: RobotSpec, now: stroke.JointState, event: stroke.Event) -> f
     way = motion.solve(*now, event.q_rad, event.dq_rad_s, np.array([event.to_go_s]), event.before_s)
     base, v = event.q_rad[:2], event.dq_rad_s[:2]
     stop = base + v * np.abs(v) / (1.4 * spec.ddq_max_rad_s2[:2])
-    room = np.concatenate([event.q_rad, spec.q_home_rad])
-    room[-len(event.q_rad) : -len(event.q_rad) + 2] = stop
-    low, high = np.tile(spec.q_min_rad, 2), np.tile(spec.q_max_rad, 2)
-    if ((room < low) | (room > high)).any():
+    after = event.q_rad.copy()
+    after[:2] = stop
+    room = np.concatenate([motion.evaluate(way, _SHARES * event.to_go_s)[0], event.q_rad[None], after[None]])
+    if ((room < spec.q_min_rad) | (room > spec.q_max_rad)).any():  # a backswing can leave a range as well
         return float("inf")
     a = np.maximum(np.abs(way.A1), np.abs(way.A2)) / spec.ddq_max_rad_s2
     return float(max(a.max(), (motion.peak_speed(way) / spec.dq_max_rad_s).max()))

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hjepa.models.high import HighConfig, HighModel, StrokeEncoder, clean_mask, scale_aim
+from hjepa.models.high import HighConfig, HighModel, StrokeEncoder, scale_aim
+from hjepa.models.layers import clean_mask
 from hjepa.models.losses import SIGReg, effective_rank
 from hjepa.training.chains import Chains, chain_rows, chains
 from hjepa.training.progress import Report, Step, Writer, keep, resume, tell

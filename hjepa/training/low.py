@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hjepa.models.losses import SIGReg, effective_rank, vicreg
-from hjepa.models.low import HEAD_SCALE, POSE, LowAction, LowFuture, LowInput, LowLevel
+from hjepa.models.low import HEAD_SCALE, LowAction, LowFuture, LowInput, LowLevel
 from hjepa.models.motor import MotorCodec
 from hjepa.training.body import RacketKinematics
 from hjepa.training.collect import BEFORE, Swings
@@ -24,6 +24,7 @@ from hjepa.types import Array
 
 _SIGREG = SIGReg(directions=64)
 DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
+OTHER_NOISE_M, OTHER_DELAY, OTHER_DROPOUT = 0.030, 6, 0.06  # at most, of a worse tracker
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class LowTraining:
     rate: float = 2e-3
     noise_m: float = 0.010
     dropout: float = 0.02
+    other_sensors: float = 0.25  # share of rows seen by a better or worse tracker
     prediction: float = 1.0
     collapse: float = 0.02
     regulariser: str = "sigreg"  # or "vicreg", "none"
@@ -63,6 +65,7 @@ class Batch(NamedTuple):
     joints_dq: Tensor  # (B, 4, J)
     shuttle_at: Tensor  # (B, 3) tracker measurement at the event time
     shuttle_ok: Tensor  # (B,)
+    context: Tensor  # (B, C) the world it happened in
     babble: Tensor  # (B, M) latents far and near, never carried out
     babbled: Tensor  # (B, 9) the racket the own body's kinematics give for them
 
@@ -83,6 +86,7 @@ class LowData:
         self.goals = goals.astype(np.float32)
         self.path = np.nan_to_num(flights.x_m)
         self.airborne = np.isfinite(flights.x_m[..., 0])
+        self.context = flights.context()
         self.codec, self.kinematics = codec, kinematics
         k = codec.config.arm_code
         latent = swings.latent[pairs.swing].copy()
@@ -103,17 +107,19 @@ class LowData:
         noise_m: float,
         dropout: float,
         to_go_s: Array | None = None,
+        other_sensors: float = 0.0,
     ) -> Batch:
         """A batch for pair rows (B,): a random moment before the event, or `to_go_s` (B,) before it."""
         p, n = self.pairs, len(rows)
+        sight = draw_sight(n, rng, noise_m, dropout, other_sensors)
         swing, flight, event = p.swing[rows], p.flight[rows], p.event_s[rows].astype(np.float64)
         longest = np.minimum(self.swings.samples[swing] / 100.0, event - 0.04)
         to_go = rng.uniform(0.03, np.maximum(longest, 0.06)) if to_go_s is None else np.minimum(to_go_s, longest)
         tick = np.maximum(np.round((event - to_go) * 100).astype(np.int64), 4)
         to_go = event - tick / 100.0
-        now = self._input(flight, swing, rows, tick, to_go, rng, noise_m, dropout)
+        now = self._input(flight, swing, rows, tick, to_go, rng, sight)
         later_tick = tick + 8
-        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, noise_m, dropout)
+        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, sight)
         way = np.stack([self._joints(swing, rows, to_go - 0.02 * (h + 1)) for h in range(4)], axis=2)  # (2, B, 4, J)
         after = np.stack([self._joints(swing, rows, np.full(n, -0.1 * s)) for s in range(5)], axis=2)
         seen_at = event / 0.01
@@ -121,8 +127,8 @@ class LowData:
         f = (seen_at - k)[:, None]
         shuttle = self.path[flight, k] * (1 - f) + self.path[flight, k + 1] * f + noise_m * rng.normal(size=(n, 3))
         window = p.after_m[rows]
-        mask = np.isfinite(window[..., 0]) & (rng.random(window.shape[:2]) > dropout)
-        window = np.nan_to_num(window + noise_m * rng.normal(size=window.shape)) * mask[..., None]
+        mask = np.isfinite(window[..., 0]) & (rng.random(window.shape[:2]) > sight.dropout[:, None])
+        window = np.nan_to_num(window + sight.noise_m[:, None, None] * rng.normal(size=window.shape)) * mask[..., None]
         labels = {
             "offset_m": p.offset_m[rows],
             "landing_m": p.landing_m[rows],
@@ -148,6 +154,7 @@ class LowData:
             t(way[1]),
             t(shuttle),
             t(self.airborne[flight, k + 1]),
+            t(self.context[flight]),
             *self.babble(rows, rng),
         )
 
@@ -174,24 +181,43 @@ class LowData:
 
     def _input(
         self, flight: NDArray[np.int32], swing: NDArray[np.int32], rows: NDArray[np.int64], tick: NDArray[np.int64],
-        to_go: Array, rng: np.random.Generator, noise_m: float, dropout: float,
+        to_go: Array, rng: np.random.Generator, sight: Sight,
     ) -> LowInput:  # fmt: skip
         """Tracker window and joints at `tick` (10 ms) after the launch."""
         slots = tick[:, None] - np.arange(63, -1, -1)
-        inside = (slots >= 0) & (np.arange(63, -1, -1) >= DELAY_SLOTS)
+        inside = (slots >= 0) & (np.arange(63, -1, -1) >= sight.delay[:, None])
         index = np.clip(slots, 0, self.path.shape[1] - 1)
-        mask = inside & self.airborne[flight[:, None], index] & (rng.random(slots.shape) > dropout)
-        window = self.path[flight[:, None], index] + noise_m * rng.normal(size=(*slots.shape, 3)).astype(np.float32)
+        mask = inside & self.airborne[flight[:, None], index] & (rng.random(slots.shape) > sight.dropout[:, None])
+        noise = sight.noise_m[:, None, None].astype(np.float32) * rng.standard_normal((*slots.shape, 3), np.float32)
+        window = self.path[flight[:, None], index] + noise
         q, dq = self._joints(swing, rows, to_go)
         arrays = (window * mask[..., None], mask, q, dq)
         return LowInput(*(torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in arrays))
+
+
+class Sight(NamedTuple):
+    """The tracker of each row."""
+
+    noise_m: Array  # (B,)
+    dropout: Array  # (B,)
+    delay: NDArray[np.int64]  # (B,) slots that have not arrived
+
+
+def draw_sight(n: int, rng: np.random.Generator, noise_m: float, dropout: float, other: float) -> Sight:
+    """The tracker as it is, in a share `other` of n rows a better or worse one."""
+    worse = rng.random(n) < other
+    return Sight(
+        np.where(worse, rng.uniform(0.0, OTHER_NOISE_M, n), noise_m),
+        np.where(worse, rng.uniform(0.0, OTHER_DROPOUT, n), dropout),
+        np.where(worse, rng.integers(0, OTHER_DELAY + 1, n), DELAY_SLOTS),
+    )
 
 
 def loss(
     level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator, root: Tensor | None = None
 ) -> tuple[Tensor, dict[str, float]]:
     """Total loss and its parts. `root` (G, G): the upper level's metric, in which the bridge is measured too."""
-    z = level.encode(_forget_body(b.now, generator))
+    z = level.in_context(level.encode(_forget_body(b.now, generator)), b.context)
     u = level.action(b.action.m)
     predicted = level.predictor(z, u, b.action.to_go_s)
     target = level.target(b.future)
@@ -214,7 +240,7 @@ def loss(
         n = len(z) // 4  # a quarter of the batch is enough for a side loss
         ahead = level.rollout(z[:n], b.joints_q[:n], b.joints_dq[:n])[:, -1]
         with torch.no_grad():
-            later = level.encode(LowInput(*(part[:n] for part in b.later)))[:, :-POSE]
+            later = level.encode(LowInput(*(part[:n] for part in b.later)))[:, : level.config.latent]
         parts["tick"] = c.tick * F.smooth_l1_loss(ahead, later)
     total = torch.stack(list(parts.values())).sum()
     return total, {k: float(v.detach()) for k, v in parts.items()}
@@ -277,7 +303,7 @@ def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0
     out: dict[str, float] = {}
     for to_go in (0.8, 0.4, 0.2, 0.1):
         b = data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), to_go))
-        z = level.encode(b.now)
+        z = level.in_context(level.encode(b.now), b.context)
         u = level.action(b.action.m)
         e = level.predictor(z, u, b.action.to_go_s)
         target = level.target(b.future)

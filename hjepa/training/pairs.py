@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from hjepa.tasks.badminton.court import net_height_at
 from hjepa.tasks.badminton.flight import L_NOMINAL_M, fly, land
-from hjepa.tasks.badminton.impact import contacts, rebound_batch
+from hjepa.tasks.badminton.impact import RESTITUTION, contacts, rebound_batch
 from hjepa.tasks.badminton.returns import LaunchTable
 from hjepa.training.collect import RACKET_MS, Swings
 from hjepa.types import Array, RobotSpec
 
 PATH_S = 2.4
 WINDOW = 40  # W
+NOMINAL_SHARE = 0.6  # of flights
+DRAG_M, RESTITUTIONS = (4.0, 5.5), (0.38, 0.72)  # of the others: a little more than is ever played with
+DRAG_UNIT_M, RESTITUTION_UNIT = 0.4, 0.1
 _GRID_S = 0.01
 
 
@@ -33,16 +36,21 @@ class PairConfig:
     pairs: int = 300_000
     candidates: int = 6  # flights looked at for each swing
     sensible_share: float = 0.75  # pairs whose outgoing shuttle should land near the court, if a candidate does
-    drag_length_m: float = L_NOMINAL_M
-    restitution: float = 0.55
     seed: int = 0
 
 
 class Flights(NamedTuple):
-    """F incoming flights on a 10 ms grid from the launch; nan after the floor."""
+    """F incoming flights on a 10 ms grid from the launch; nan after the floor. Each has a world of its own."""
 
     x_m: Array  # (F, T, 3)
     v_m_s: Array  # (F, T, 3)
+    drag_m: Array  # (F,) drag length
+    restitution: Array  # (F,)
+
+    def context(self) -> NDArray[np.float32]:
+        """What the low level's context stands for (F, 2): 0 in the nominal world, about 1 in an unusual one."""
+        columns = (self.drag_m - L_NOMINAL_M) / DRAG_UNIT_M, (self.restitution - RESTITUTION) / RESTITUTION_UNIT
+        return np.stack(columns, axis=-1).astype(np.float32)
 
 
 class Pairs(NamedTuple):
@@ -61,18 +69,22 @@ class Pairs(NamedTuple):
     after_m: Array  # (N, W, 3) shuttle on the tracker's grid from the event on; nan after floor or net
 
 
-def make_flights(x0_m: Array, v0_m_s: Array, drag_length_m: float = L_NOMINAL_M) -> Flights:
-    """Paths of launches x0, v0 (F, 3)."""
-    xs, vs = fly(x0_m, v0_m_s, dt_s=_GRID_S, steps=round(PATH_S / _GRID_S), L=drag_length_m)
+def make_flights(x0_m: Array, v0_m_s: Array, seed: int = 0) -> Flights:
+    """Paths of launches x0, v0 (F, 3), the larger part in the nominal world, the others in worlds drawn by `seed`."""
+    rng, n = np.random.default_rng([seed, 3]), len(x0_m)
+    other = rng.random(n) >= NOMINAL_SHARE
+    drag = np.where(other, rng.uniform(*DRAG_M, n), L_NOMINAL_M)
+    restitution = np.where(other, rng.uniform(*RESTITUTIONS, n), RESTITUTION)
+    xs, vs = fly(x0_m, v0_m_s, dt_s=_GRID_S, steps=round(PATH_S / _GRID_S), L=drag)
     down = np.maximum.accumulate(xs[..., 2] <= 0.0, axis=1)
     xs[down], vs[down] = np.nan, np.nan
-    return Flights(xs.astype(np.float32), vs.astype(np.float32))
+    return Flights(xs.astype(np.float32), vs.astype(np.float32), drag, restitution)
 
 
 def pair(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig) -> Pairs:
     """Draw pairs until there are `config.pairs`; deterministic for the seed."""
     rng = np.random.default_rng(config.seed)
-    table = LaunchTable(config.drag_length_m)
+    table = LaunchTable()
     parts: list[Pairs] = []
     count = 0
     while count < config.pairs:
@@ -105,7 +117,7 @@ def _chunk(
     base = swings.q_rad[swing, :, :2] + shift[:, None]
     inside = ((base > spec.q_min_rad[:2] - 0.05) & (base < spec.q_max_rad[:2] + 0.05)).all((1, 2)) & (at[:, 0] < -0.15)
     swing, flight, t, shift = swing[inside], flight[inside], t[inside], shift[inside]
-    return _meet(spec, swings, flights, c, swing, flight, t, shift, rng)
+    return _meet(spec, swings, flights, swing, flight, t, shift)
 
 
 def _choose_flights(
@@ -119,7 +131,8 @@ def _choose_flights(
     u_in = _along(flights.v_m_s, tries.ravel(), np.nan_to_num(t, nan=0.3))
     row = np.repeat(swing, k)
     normal = swings.rotation[row, RACKET_MS, :, 2].astype(np.float64)
-    u_out = rebound_batch(u_in, swings.v_m_s[row, RACKET_MS].astype(np.float64), normal, c.restitution)
+    restitution = flights.restitution[tries.ravel()]
+    u_out = rebound_batch(u_in, swings.v_m_s[row, RACKET_MS].astype(np.float64), normal, restitution)
     flat = np.hypot(u_out[:, 0], u_out[:, 1])
     reach = table.reach(np.arctan2(u_out[:, 2], flat), np.repeat(height, k), np.linalg.norm(u_out, axis=-1))
     x = _along(flights.x_m, tries.ravel(), np.nan_to_num(t, nan=0.3))
@@ -168,12 +181,10 @@ def _meet(
     spec: RobotSpec,
     swings: Swings,
     flights: Flights,
-    c: PairConfig,
     swing: NDArray[np.int64],
     flight: NDArray[np.int64],
     t: Array,
     shift: Array,
-    rng: np.random.Generator,
 ) -> Pairs:
     """Contacts of the shifted swings with the flights, and what follows."""
     instants = np.arange(-RACKET_MS, RACKET_MS + 1) / 1000.0
@@ -181,14 +192,15 @@ def _meet(
     centre = swings.centre_m[swing].astype(np.float64)
     centre[..., :2] += shift[:, None]
     rotation, speed, spin = (a[swing].astype(np.float64) for a in (swings.rotation, swings.v_m_s, swings.w_rad_s))
-    met = contacts(centre, rotation, speed, spin, x, v, spec.racket_semi_axes_m, c.restitution)
+    met = contacts(centre, rotation, speed, spin, x, v, spec.racket_semi_axes_m, flights.restitution[flight])
     ok = (met.instant >= 0) & np.isfinite(met.point_m).all(-1)
     swing, flight, t, shift = swing[ok], flight[ok], t[ok], shift[ok]
     hit, offset, point = met.hit[ok], met.offset_m[ok], met.point_m[ok]
     u = np.where(hit[:, None], met.u_out_m_s[ok], met.u_in_m_s[ok])
     late = instants[met.instant[ok]] + met.fraction[ok] / 1000.0
-    landing = land(point, u, c.drag_length_m, dt_s=0.02, max_s=3.0)
-    after = _after(point, u, t + late, landing.net_time_s, landing.net_height_m, landing.net_y_m, landing.time_s, c)
+    drag = flights.drag_m[flight]
+    landing = land(point, u, drag, dt_s=0.02, max_s=3.0)
+    after = _after(point, u, t + late, landing.net_time_s, landing.net_height_m, landing.net_y_m, landing.time_s, drag)
     net = np.where(hit, landing.net_height_m - net_height_at(landing.net_y_m), np.nan)
     good = np.isfinite(landing.time_s)
     columns = (swing, flight, t, late, shift, hit, offset, landing.xy_m, landing.time_s, net, after)
@@ -198,11 +210,11 @@ def _meet(
 
 
 def _after(
-    point: Array, u: Array, event_s: Array, net_s: Array, net_height: Array, net_y: Array, floor_s: Array, c: PairConfig
+    point: Array, u: Array, event_s: Array, net_s: Array, net_height: Array, net_y: Array, floor_s: Array, drag_m: Array
 ) -> Array:
     """Shuttle positions (N, W, 3) at the tracker's instants after the event, nan from the floor or a net fault on."""
     first = np.ceil(event_s / _GRID_S) * _GRID_S - event_s  # to the next tick
-    x, v = fly(point, u, dt_s=_GRID_S, steps=WINDOW, L=c.drag_length_m)
+    x, v = fly(point, u, dt_s=_GRID_S, steps=WINDOW, L=drag_m)
     frac = (first / _GRID_S)[:, None, None]
     h00, h10 = (1 + 2 * frac) * (1 - frac) ** 2, frac * (1 - frac) ** 2
     h01, h11 = frac**2 * (3 - 2 * frac), frac**2 * (frac - 1)

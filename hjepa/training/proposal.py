@@ -50,7 +50,7 @@ def hindsight_loss(
     early = rng.uniform(c.earliest_s, c.latest_s, len(rows))
     b = data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early)
     with torch.no_grad():
-        z = level.encode(b.now)
+        z = level.in_context(level.encode(b.now), b.context)
     x = proposal(z, b.goal, b.now.q_rad, b.now.dq_rad_s)
     wanted = torch.cat([b.action.m, b.action.to_go_s / TIME_S], dim=-1)
     error = (x - wanted[:, None]).pow(2).clamp(max=9.0).mean(-1)  # (B, H)
@@ -71,7 +71,7 @@ def energy_loss(
     early = rng.uniform(c.earliest_s, c.latest_s, len(rows))
     b = data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early)
     with torch.no_grad():
-        z = level.encode(b.now)
+        z = level.in_context(level.encode(b.now), b.context)
     x = proposal(z, goal, b.now.q_rad, b.now.dq_rad_s)
     e = torch.log1p(energy(z, b.now.q_rad, b.now.dq_rad_s, goal, x.flatten(0, 1))).view(len(z), -1)
     best = -torch.logsumexp(-2.0 * e, dim=1) / 2.0

@@ -23,6 +23,8 @@ SAMPLE_S = 0.01
 TARGET_DEPTH_M = (0.2, HALF_LENGTH_M + 1.5)  # where simulated strokes fall, behind the net
 ELEVATION_RAD = (np.radians(-15.0), np.radians(60.0))
 MISS_SHARE = 0.1
+NOMINAL_SHARE = 0.5  # of simulated strokes; the others fly with a drag length from DRAG_M
+DRAG_M = (4.0, 5.5)
 SURE = 0.6  # a simulated stroke gets a type when the frozen classifier is this sure of it
 
 
@@ -39,6 +41,7 @@ class Pool(NamedTuple):
     last: NDArray[np.bool_]  # (N,) ends its rally
     real: NDArray[np.bool_]  # (N,)
     named: Floats  # (N, 10) type probabilities by the frozen classifier; nan where it cannot say
+    drag_m: Floats  # (N,) drag length that the shuttle flew with
 
     def macro(self, rows: Rows) -> Floats:
         """Macro-actions w (..., 4) of rows (...): type, placement x, y, tempo."""
@@ -54,9 +57,14 @@ def build_pool(split: str, simulated: int, seed: int) -> Pool:
 def with_simulated(real: Pool | None, simulated: int, rng: np.random.Generator) -> Pool:
     """A pool (or none) with simulated strokes added."""
     table = LaunchTable()
-    free = from_launches(*free_launches(simulated, rng, table), rng)
+    free = from_launches(*free_launches(simulated, rng, table), rng, draw_drag(simulated, rng))
     pool = free if real is None else _join(real, free)
     return _join(pool, answers(pool, simulated, rng, table)) if simulated else pool
+
+
+def draw_drag(n: int, rng: np.random.Generator) -> Array:
+    """Drag lengths (n,): landing must be told from how a shuttle slows down, not from how the usual one does."""
+    return np.where(rng.random(n) < NOMINAL_SHARE, flight.L_NOMINAL_M, rng.uniform(*DRAG_M, n))
 
 
 def real_strokes(split: str, rng: np.random.Generator) -> Pool:
@@ -138,7 +146,7 @@ def answers(pool: Pool, n: int, rng: np.random.Generator, table: LaunchTable) ->
         np.linalg.norm(x_in[keep, :2] - pool.reading[source, 5:7], axis=-1),
         time_s[keep],
     )
-    out = from_launches(start, v, rng)
+    out = from_launches(start, v, rng, pool.drag_m[source].astype(np.float64))
     named = classify.classify(classify.stroke_features(start, v, incoming))
     stand = start[:, :2] + rng.normal(0.0, 1.0, (len(start), 2))
     opponent = classify.canonical(pool.reading[source, 5:8].astype(np.float64))[:, :2] + rng.normal(
@@ -158,7 +166,7 @@ def _meeting(pool: Pool, rows: Rows, rng: np.random.Generator) -> tuple[Array, A
     x0 = pool.window_m[rows, 0].astype(np.float64)
     v0 = _launch_velocity(pool.window_m[rows])
     t = pool.reading[rows, 2] * rng.uniform(0.35, 0.97, len(rows))
-    x, v = flight.fly_to(x0, v0, t)
+    x, v = flight.fly_to(x0, v0, t, pool.drag_m[rows].astype(np.float64))
     return x, v, t
 
 
@@ -168,12 +176,13 @@ def _launch_velocity(window: Floats) -> Array:
     return np.einsum("k,bkc->bc", weights, window[:, :6].astype(np.float64))
 
 
-def from_launches(x0: Array, v0: Array, rng: np.random.Generator) -> Pool:
-    """A pool of flights of which nothing else is known."""
+def from_launches(x0: Array, v0: Array, rng: np.random.Generator, drag_m: Array | None = None) -> Pool:
+    """A pool of flights of which nothing else is known; drag_m (N,): drag lengths, nominal if None."""
     n = len(x0)
-    x, v = flight.fly_to(x0, v0, rng.uniform(0.0, SAMPLE_S, n))
-    window, _ = flight.fly(x, v, dt_s=SAMPLE_S, steps=WINDOW - 1)
-    fall = flight.land(x0, v0, max_s=6.0)
+    drag = np.full(n, flight.L_NOMINAL_M) if drag_m is None else drag_m
+    x, v = flight.fly_to(x0, v0, rng.uniform(0.0, SAMPLE_S, n), drag)
+    window, _ = flight.fly(x, v, dt_s=SAMPLE_S, steps=WINDOW - 1, L=drag)
+    fall = flight.land(x0, v0, drag, max_s=6.0)
     speed = np.log(np.linalg.norm(v0, axis=-1))
     columns = [fall.xy_m, fall.time_s[:, None], fall.apex_m[:, None], fall.net_height_m[:, None], x0, speed[:, None]]
     nan2 = np.full((n, 2), np.nan, dtype=np.float32)
@@ -189,6 +198,7 @@ def from_launches(x0: Array, v0: Array, rng: np.random.Generator) -> Pool:
         last=np.zeros(n, dtype=bool),
         real=np.zeros(n, dtype=bool),
         named=np.full((n, len(TYPES)), np.nan, dtype=np.float32),
+        drag_m=drag.astype(np.float32),
     )
 
 

@@ -7,8 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hjepa.stroke import JointState
 from hjepa.tasks.badminton.oracle import Oracle, OracleConfig
+from hjepa.tasks.badminton.refine import trouble
 from hjepa.types import Array, RobotSpec
+
+ELEVATION_DEG = (-25.0, 58.0)  # of the launches: steeper than a careful oracle plays, or drops and smashes stay rare
 
 
 class Events(NamedTuple):
@@ -25,7 +29,7 @@ class Events(NamedTuple):
 def _from_launches(job: tuple[RobotSpec, Array, Array, Array, int, int]) -> Events:
     spec, x0, v0, stand, per_launch, seed = job
     rng = np.random.default_rng(seed)
-    oracle = Oracle(spec, OracleConfig(solved=64, candidates=800, net_margin_m=0.05))
+    oracle = Oracle(spec, OracleConfig(solved=64, candidates=800, net_margin_m=0.05, elevation_deg=ELEVATION_DEG))
     rows: list[tuple[Array, ...]] = []
     for x, v, xy in zip(x0, v0, stand, strict=True):
         q0 = spec.q_home_rad.copy()
@@ -37,6 +41,8 @@ def _from_launches(job: tuple[RobotSpec, Array, Array, Array, int, int]) -> Even
         if found is None:
             continue
         good = np.flatnonzero(found.use < 1.05)
+        way = found.q_hit_rad[good], found.dq_hit_rad_s[good], found.time_s[good], found.before_s[good]
+        good = good[~trouble(spec, JointState(q0, zero, zero), *way)]
         if good.size:
             i = rng.choice(good, min(per_launch, good.size), replace=False)
             start = np.repeat(q0[None], len(i), 0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa.models.high import READINGS, HighModel, canonical
-from hjepa.models.low import POSE, LowBundle, LowConfig, LowLevel, save_low
+from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
 from hjepa.models.proposal import Proposal
 from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
@@ -28,6 +28,7 @@ from hjepa.training.collect import Swings
 from hjepa.training.loop import LoopConfig, Writer, optimise
 from hjepa.training.low import LowData, LowTraining, loss, probe, racket_error
 from hjepa.training.pairs import Flights, PairConfig, Pairs, make_flights, pair
+from hjepa.training.precision import spread
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
 from hjepa.types import Array, RobotSpec
 
@@ -71,7 +72,7 @@ def prepare(
     cache: Path | None = None,
 ) -> Prepared:
     """Pairs (kept in `cache`), the upper level's embedding of every stroke, and the split."""
-    flights = make_flights(*launches)
+    flights = make_flights(*launches, seed=run.pairs.seed)
     pairs = _cached_pairs(spec, swings, flights, run.pairs, cache)
     rng = np.random.default_rng(run.pairs.seed + 1)
     goals = embed_strokes(high, pairs.after_m, rng, run.level.noise_m)
@@ -160,7 +161,13 @@ def _fit(
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([*salt, k])
         rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
-        return loss(level, prepared.data.draw(rows, rng, c.noise_m, c.dropout), c, generator, root)
+        return loss(
+            level,
+            prepared.data.draw(rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors),
+            c,
+            generator,
+            root,
+        )
 
     optimise(
         level,
@@ -201,6 +208,17 @@ def goal_metric(high: HighModel) -> Tensor:
     return root
 
 
+@torch.no_grad()
+def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
+    """Root (G, G) of the precision of predicted outcomes shortly before the event, on strokes never trained on."""
+    data, rows = prepared.data, prepared.held[prepared.data.pairs.hit[prepared.held]]
+    b = data.draw(rows, np.random.default_rng(5), 0.010, 0.02, np.full(len(rows), 0.1))
+    z = level.in_context(level.encode(b.now), b.context)
+    gap = level.goal_of(level.predict(z, b.action)) - level.goal_of(level.target(b.future))
+    precision = torch.linalg.inv(spread(gap) + 1e-4 * torch.eye(gap.shape[1]))
+    return torch.linalg.cholesky(precision.double()).T.float()
+
+
 def train_proposal(
     level: LowLevel, prepared: Prepared, high: HighModel, root: Tensor, spec: RobotSpec, run: LowRun, out: Path,
     progress: Progress | None, writer: Writer | None, proposal: Proposal | None = None,
@@ -210,7 +228,7 @@ def train_proposal(
     name = "proposal.ckpt" if proposal is None else "refined.ckpt"
     if proposal is None:
         torch.manual_seed(run.level.seed + 1)
-        proposal = Proposal(run.model.latent + POSE, run.model.goal, run.model.joints, level.codec.config.latent + 1)
+        proposal = Proposal(run.model.state, run.model.goal, run.model.joints, level.codec.config.latent + 1)
     proposal.requires_grad_(True)
     good = pairs.hit & (np.linalg.norm(pairs.offset_m, axis=1) < 0.07) & (pairs.event_s > 0.35)
     good &= (pairs.landing_m[:, 0] > -0.2) & (pairs.landing_m[:, 0] < 7.2)
@@ -290,7 +308,8 @@ def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: Hig
             rows, rng, 0.010, 0.02, pairs.event_s[rows] - rng.uniform(c.earliest_s, c.latest_s + 0.1, len(rows))
         )
         goal = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
-        pool.append(proposal(level.encode(b.now), goal, b.now.q_rad, b.now.dq_rad_s).flatten(0, 1)[:, :-1])
+        z = level.in_context(level.encode(b.now), b.context)
+        pool.append(proposal(z, goal, b.now.q_rad, b.now.dq_rad_s).flatten(0, 1)[:, :-1])
     return torch.cat(pool)
 
 
@@ -344,7 +363,7 @@ def train(
     proposal = train_proposal(level, prepared, high, root, spec, refine, out, progress, writer, proposal)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}
-    save_low(out / "low.safetensors", LowBundle(level, proposal, root, notes))
+    save_low(out / "low.safetensors", LowBundle(level, proposal, root, doubt(level, prepared), notes))
     return out / "low.safetensors"
 
 

@@ -10,7 +10,7 @@ from hjepa.errors import WeightsError
 from hjepa.models.high import HighConfig, HighModel, canonical, clean_mask, load_high, save_high
 from hjepa.tasks.badminton import flight
 from hjepa.training import high as high_training
-from hjepa.training.chains import chain_rows, chains, observe
+from hjepa.training.chains import Noise, chain_rows, chains, observe
 from hjepa.training.encoder import EncoderTraining, train_encoder
 from hjepa.training.high import HighTraining
 from hjepa.training.precision import spread
@@ -102,7 +102,8 @@ def test_answers_are_hit_on_the_flight_they_answer(pool):
     rows = np.flatnonzero(pool.previous >= 0)
     before = pool.previous[rows]
     for row, source in zip(rows[:40], before[:40], strict=True):
-        path, _ = flight.fly(*_launch(pool, source), dt_s=0.002, steps=1500)
+        path, _ = flight.fly(*_launch(pool, source), dt_s=0.002, steps=1500, L=pool.drag_m[source])
+        assert pool.drag_m[row] == pool.drag_m[source]
         hit = pool.reading[row, 5:8] * np.array([-1.0, -1.0, 1.0])
         assert np.linalg.norm(path[0] - hit, axis=-1).min() < 0.15
 
@@ -129,7 +130,7 @@ def _stack(pool: Pool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_the_tracker_is_noisy_and_drops_samples_and_a_cut_window_ends(pool):
     rng = np.random.default_rng(3)
     rows = np.arange(300)
-    window, mask = observe(pool, rows, np.full(300, 10), rng)
+    window, mask = observe(pool, rows, np.full(300, 10), rng, Noise(other_share=0.0))
     assert float(mask[:, 10:].sum()) == 0.0
     assert 0.005 < 1.0 - float(mask[:, :10].mean()) < 0.05
     error = (window[:, :10] - torch.from_numpy(pool.window_m[rows, :10]))[mask[:, :10].bool()]

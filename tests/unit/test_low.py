@@ -36,7 +36,7 @@ def test_shapes(bundle: LowBundle) -> None:
     level, x = bundle.level, seen()
     z = level.encode(x)
     m, to_go = torch.randn(B, level.codec.config.latent), torch.full((B, 1), 0.6)
-    assert z.shape == (B, D + POSE)
+    assert z.shape == (B, tiny.LOW.state)
     outcome, gap = level.foresee(z, m, to_go)
     assert outcome.shape == (B, E)
     assert gap.shape == (B, 3)

@@ -66,18 +66,19 @@ def pairs(recorded: Recorded, flights: Flights) -> Pairs:
     return pair(SPEC, recorded.swings, flights, PairConfig(pairs=400, seed=2))
 
 
-def simulated(recorded: Recorded, feed: SimpleNamespace, pairs: Pairs, i: int):
-    """Carry pair i out: the swing moved by its shift, the flight where it is when the swing begins."""
-    from robots.sim.court import CourtWorld
+def simulated(recorded: Recorded, feed: SimpleNamespace, flights: Flights, pairs: Pairs, i: int):
+    """Carry pair i out in its flight's world: the swing moved by its shift, the flight where it is at its start."""
+    from robots.sim.court import CourtWorld, WorldConfig
 
     swing, flight, shift = pairs.swing[i], pairs.flight[i], pairs.shift_m[i].astype(np.float64)
     ahead = np.array([pairs.event_s[i] - TIME_S])
-    x, v = fly_to(feed.x0[flight][None], feed.v0[flight][None], ahead, 4.576)
+    drag, restitution = float(flights.drag_m[flight]), float(flights.restitution[flight])
+    x, v = fly_to(feed.x0[flight][None], feed.v0[flight][None], ahead, drag)
     now, event = recorded.starts[swing], recorded.events[swing]
     moved = np.append(shift, np.zeros(6))
     now = now._replace(q_rad=now.q_rad + moved)
     event = event._replace(q_rad=event.q_rad + moved)
-    with CourtWorld(SPEC) as world:
+    with CourtWorld(SPEC, WorldConfig(drag_length_m=drag, restitution=restitution)) as world:
         world.reset(RobotState(now.q_rad, now.dq_rad_s), Launch(x[0], v[0]), 0)
         world.send(
             stroke.trajectory(now, event, SPEC.q_home_rad, SPEC.ddq_max_rad_s2, start_ns=0, valid_ns=4_000_000_000)
@@ -96,7 +97,7 @@ def test_the_simulator_agrees_with_hits_and_where_they_go(recorded, feed, flight
     chosen = np.flatnonzero(pairs.hit & free & early & room & centred)[:4]
     assert len(chosen) >= 3
     for i in chosen:
-        out = simulated(recorded, feed, pairs, i)
+        out = simulated(recorded, feed, flights, pairs, i)
         assert out.hit
         assert out.offset_m == pytest.approx(pairs.offset_m[i], abs=0.004)
         assert out.contact_s == pytest.approx(TIME_S + pairs.late_s[i], abs=0.0015)

@@ -1,0 +1,68 @@
+"""The slow context, found by energy: what no window shows before contact, told by how past strokes came out.
+
+    E(c) = 1/2 |c|^2 + sum over past strokes k, older ones fading, of  rho(1/2 |doubt (U(P(z_k | c, m_k)) - U(e_k))|^2)
+
+z_k: what was seen last before the event, e_k: embedding of what followed it, rho: a heavy tail, so that one freak
+stroke proves nothing. The same predictor that plans explains, and the context that explains the past at least energy is
+the one plans are made in. Two numbers are searched on a grid; the estimate is the mean of exp(-E). Legend: S grid
+points, C context, G goal space, E outcome embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+FREEDOM = 4.0  # degrees of freedom of the heavy tail (Student)
+
+
+class Explaining(Protocol):
+    """What is asked of a low level."""
+
+    @property
+    def config(self) -> Any: ...
+
+    def in_context(self, z: Tensor, context: Tensor) -> Tensor: ...
+
+    def foresee(self, z: Tensor, m: Tensor, to_go_s: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def goal_of(self, outcome: Tensor) -> Tensor: ...
+
+
+class SlowContext:
+    """Belief over a grid of contexts; `estimate` is what plans are made in."""
+
+    def __init__(self, level: Explaining, doubt: Tensor, *, reach: float = 2.0, steps: int = 17, fade: float = 0.97):
+        """reach: the grid spans -reach .. reach in each number; fade: weight of a past stroke after each new one."""
+        self.level, self.doubt, self.fade = level, doubt, fade
+        axis = torch.linspace(-reach, reach, steps)
+        self.grid = torch.cartesian_prod(*[axis] * level.config.context).view(-1, level.config.context)  # (S, C)
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is known of the world but that it is usually the nominal one."""
+        self._evidence = torch.zeros(len(self.grid))
+        self._set()
+
+    @property
+    def estimate(self) -> Tensor:
+        """(1, C)."""
+        return self._estimate
+
+    def learn(self, z: Tensor, m: Tensor, to_go_s: Tensor, outcome: Tensor) -> None:
+        """One stroke: z (1, D + C + POSE), m (1, M), to go (1, 1), and what followed (1, E)."""
+        n = len(self.grid)
+        ahead, _ = self.level.foresee(
+            self.level.in_context(z.expand(n, -1), self.grid), m.expand(n, -1), to_go_s.expand(n, 1)
+        )
+        gap = (self.level.goal_of(ahead) - self.level.goal_of(outcome)) @ self.doubt.T  # (S, G)
+        G = gap.shape[1]
+        cost = 0.5 * (FREEDOM + G) * torch.log1p((gap**2).sum(-1) / FREEDOM)
+        self._evidence = self.fade * self._evidence + cost - cost.min()
+        self._set()
+
+    def _set(self) -> None:
+        energy = 0.5 * (self.grid**2).sum(-1) + self._evidence
+        self._estimate = (torch.softmax(-energy, dim=0)[:, None] * self.grid).sum(0, keepdim=True)
