@@ -23,6 +23,7 @@ TIP_M = 0.15  # from the racket's centre to its tip
 FOLLOW_S = 0.06  # a racket goes on for about this time at its speed
 NET_CLEAR_M = 0.10
 NET_MARGIN_M = 0.25  # three times the error of the predicted height at the net
+WAY_SHARES = torch.tensor([0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0])[:, None, None]  # instants of the way looked at
 TIME_S = 0.2  # one search unit of time to go
 
 
@@ -106,6 +107,12 @@ class PointGoal:
         return (read["landing_m"] - self.xy_m) / self.tolerance_m
 
 
+def own_residuals(codec: Any, joints: int) -> int:
+    """How many of a StrokeResidual's last numbers concern the own body alone: the way there, the latent, the net."""
+    arm: int = codec.config.arm_code
+    return 5 * joints + 2 + 2 * arm + 1
+
+
 class StrokeResidual:
     """Residuals of candidate strokes in one situation; `goal`: what is wanted, if not the situation's embedding."""
 
@@ -162,17 +169,18 @@ class StrokeResidual:
         way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)
         use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
         use_v = motion.peak_speed(way) / lim.dq_max
-        middle = motion.evaluate(way, way.switch_s)[0]
+        # the driver clips what leaves a joint's range, and the hit with it: the whole way counts, its ends included
+        path = motion.evaluate(way, WAY_SHARES * way.duration_s)[0]  # (W, N, J)
+        outside = ((path - lim.q_max).clamp(min=0.0) + (lim.q_min - path).clamp(min=0.0)).amax(dim=0)
         v_base = event.dq_rad_s[:, :2]
         stop = event.q_rad[:, :2] + v_base * v_base.abs() / (1.4 * lim.ddq_max[:2])
-        ends = torch.cat([event.q_rad[:, 2:], stop], dim=-1)
-        low, high = torch.cat([lim.q_min[2:], lim.q_min[:2]]), torch.cat([lim.q_max[2:], lim.q_max[:2]])
+        overrun = (stop - lim.q_max[:2]).clamp(min=0.0) + (lim.q_min[:2] - stop).clamp(min=0.0)
         return torch.cat(
             [
                 w.limits * (use_a - 0.90).clamp(min=0.0) / 0.04,
                 w.limits * (use_v - 0.92).clamp(min=0.0) / 0.04,
-                w.limits * ((ends - high).clamp(min=0.0) + (low - ends).clamp(min=0.0)) / 0.05,
-                w.limits * ((middle - lim.q_max).clamp(min=0.0) + (lim.q_min - middle).clamp(min=0.0)) / 0.1,
+                w.limits * overrun / 0.05,
+                w.limits * outside / 0.03,
                 w.effort * use_a,
                 w.haste * event.dq_rad_s / lim.dq_max,
             ],

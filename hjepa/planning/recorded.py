@@ -57,7 +57,7 @@ class RecordedResidual:
 
     def __init__(self, energy: RecordedEnergy, situation: tuple[Tensor, ...]) -> None:
         self._energy, self._situation = energy, situation
-        self.low, self.high = energy.low, energy.high
+        self.low, self.high = energy.low, energy.high.clone()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, X) -> (N, R)."""

@@ -20,7 +20,15 @@ from torch import Tensor
 from hjepa import stroke
 from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
-from hjepa.planning.objectives import TIME_S, GoalTerm, Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.objectives import (
+    TIME_S,
+    GoalTerm,
+    Limits,
+    LowWeights,
+    Situation,
+    StrokeResidual,
+    own_residuals,
+)
 from hjepa.planning.protocols import Planner, Residual
 from hjepa.planning.recorded import RecordedEnergy
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
@@ -62,7 +70,12 @@ class Committed(NamedTuple):
     event_ns: int
     command: JointTrajectory
     energy: float
+    own: float  # share of the energy that the own body had when the command was made
     spares: Tensor  # (C, X) other starts of the last search, same stamp
+
+
+SHAPE = -2  # index in x of the number that names the switch of the motion
+LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
 
 
 class Look(NamedTuple):
@@ -96,7 +109,7 @@ class StrokePlanner:
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
-        self.limits = limits_of(spec)
+        self.limits, self._own = limits_of(spec), own_residuals(level.codec, spec.joints)
         self._recorded = RecordedEnergy(level, self.limits, weights, self._example()) if record and not term else None
         self.reset()
 
@@ -154,7 +167,9 @@ class StrokePlanner:
         if x is None and old:
             return self._keep(old, observation.stamp_ns)
         assert x is not None
-        return self._commit(x, energy, spares, observation.stamp_ns, goal.id, situation)
+        with torch.no_grad():
+            own = float(0.5 * (residual(x[None])[0, -self._own :] ** 2).sum())
+        return self._commit(x, energy, own, spares, observation.stamp_ns, goal.id, situation)
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -197,6 +212,7 @@ class StrokePlanner:
         c = self.config
         if old is None or not c.search:
             proposals, energy = self._ranked(residual, z, g, joints)
+            residual.high[SHAPE] = self._latest_switch(proposals[0, -1])
             if not c.search:
                 return proposals[0], float(energy[0]), proposals[:1], len(proposals)
             plan = self.planner.plan(residual, proposals[: c.first_starts], c.first_iterations)
@@ -204,7 +220,8 @@ class StrokePlanner:
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
-        now = float(residual.energy(warm[:1])[0])
+        residual.high[SHAPE] = torch.maximum(self._latest_switch(warm[0, -1]), warm[0, SHAPE])
+        now = self._kept_energy(residual, warm[:1], old)
         if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints)
             warm = torch.cat([warm[:1], fresh[: c.first_starts - 1]])
@@ -212,6 +229,21 @@ class StrokePlanner:
         if plan.energy > now * (1.0 - c.accept_margin):
             return None, now, warm, plan.evaluations + 1
         return plan.x, plan.energy, plan.starts, plan.evaluations + 1
+
+    def _kept_energy(self, residual: Scorer, x: Tensor, old: Committed) -> float:
+        """Energy of going on as commanded: the outcome x (1, X) is foreseen anew, the way there is what it was.
+
+        To solve the way again from the present state would ask for ever more acceleration as time runs out.
+        """
+        ahead = residual(x)[0, : -self._own]
+        return float(0.5 * (ahead**2).sum()) + old.own
+
+    def _latest_switch(self, x_time: Tensor) -> Tensor:
+        """Largest shape number for a time to go: a switch named earlier than now would be split anew at every
+        re-planning, and the motion would ask for more and more."""
+        codec = self.level.codec
+        before_s = LATEST_SWITCH * x_time * TIME_S
+        return ((before_s.clamp(min=0.05).log() - codec.shape_mean) / codec.shape_std)[0]
 
     def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Proposals (B H, X), least energy first, and their energies (B H,)."""
@@ -221,7 +253,7 @@ class StrokePlanner:
         return proposals[order], energy[order]
 
     def _commit(
-        self, x: Tensor, energy: float, spares: Tensor, stamp_ns: int, goal_id: int, situation: Situation
+        self, x: Tensor, energy: float, own: float, spares: Tensor, stamp_ns: int, goal_id: int, situation: Situation
     ) -> JointTrajectory:
         event = self.level.codec.decode(x[None, :-1])
         q, dq, before = (part[0].double().numpy() for part in event)
@@ -236,7 +268,8 @@ class StrokePlanner:
             start_ns=start_ns,
             valid_ns=round(self.config.valid_s * NS),
         )
-        self._committed = Committed(goal_id, x, stamp_ns, stamp_ns + round(to_go_s * NS), command, energy, spares)
+        event_ns = stamp_ns + round(to_go_s * NS)
+        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, energy, own, spares)
         return command
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:

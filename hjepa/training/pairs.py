@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hjepa.errors import DataError
 from hjepa.tasks.badminton.court import net_height_at
 from hjepa.tasks.badminton.flight import L_NOMINAL_M, fly, land
 from hjepa.tasks.badminton.impact import RESTITUTION, contacts, rebound_batch
@@ -27,6 +28,7 @@ NOMINAL_SHARE = 0.6  # of flights
 DRAG_M, RESTITUTIONS = (4.0, 5.5), (0.38, 0.72)  # of the others: a little more than is ever played with
 DRAG_UNIT_M, RESTITUTION_UNIT = 0.4, 0.1
 _GRID_S = 0.01
+_PATIENCE = 20  # chunks that may bring next to nothing
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def pair(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig) 
         part = _chunk(spec, swings, flights, config, table, rng, 8192)
         parts.append(part)
         count += len(part.swing)
+        if len(parts) >= _PATIENCE and count < len(parts):
+            raise DataError(f"{len(swings.latent)} swings hardly ever meet a flight; collect more with `hjepa collect`")
     return Pairs(*(np.concatenate(column)[: config.pairs] for column in zip(*parts, strict=True)))
 
 

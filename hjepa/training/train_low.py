@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hjepa.errors import DataError
 from hjepa.models.high import READINGS, HighModel, canonical
 from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
@@ -50,7 +51,8 @@ class LowRun:
     body_batch: int = 768
     polish_steps: int = 5000
     settle_steps: int = 2500
-    refine_steps: int = 500
+    refine_steps: int = 1500
+    refine_rate: float = 4e-4  # a quarter of the first one: a faster start throws the proposals away (docs/log.md)
 
 
 class Prepared(NamedTuple):
@@ -83,7 +85,11 @@ def prepare(
     mask = torch.tensor(np.isfinite(flights.x_m[:, :40, 0]).astype(np.float32))
     with torch.no_grad():
         s_in = high.encode(window, mask)
-    return Prepared(data, np.flatnonzero(~out_flight & ~out_swing), np.flatnonzero(out_flight & out_swing)[:3000], s_in)
+    train, held = np.flatnonzero(~out_flight & ~out_swing), np.flatnonzero(out_flight & out_swing)[:3000]
+    if len(train) < run.level.batch or not len(held):
+        found = f"{len(swings.latent)} swings and {len(flights.x_m)} flights give {len(train)} contacts to learn from"
+        raise DataError(f"{found} and {len(held)} to test on: too few; collect more with `hjepa collect --swings`")
+    return Prepared(data, train, held, s_in)
 
 
 def _cached_pairs(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig, cache: Path | None) -> Pairs:
@@ -359,7 +365,8 @@ def train(
     level = settle(level, prepared, high_root, run, out, progress, writer)
     figures = probe(level, prepared.data, prepared.held)
     level.eval()
-    refine = replace(run, proposal=replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps))
+    again = replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps, rate=run.refine_rate)
+    refine = replace(run, proposal=again)
     proposal = train_proposal(level, prepared, high, root, spec, refine, out, progress, writer, proposal)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}

@@ -144,10 +144,10 @@ def main() -> None:
     rows = [play(agent, base, options, options.out) for agent in options.agents]
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     print(f"commit {found.stdout.strip() or 'unknown'}, {options.feed} strokes, seed {options.seed}")
+    apart = f"minus {rows[0].agent}, points: returned; within 1 m"
     print(
-        "| agent | strokes (feasible) | hit | returned, feasible | within 1 m of target, all | landing error, median / p90"
-        f" | shot realised, types | minus {rows[0].agent}, points: returned; within 1 m | low plan p50 / p99 |"
-        " high p50 / p99 |"
+        "| agent | strokes (feasible) | hit | returned, feasible | within 1 m of target, all | landing error, p50 / p90"
+        f" | shot realised, types | {apart} | low plan p50 / p99 | high p50 / p99 |"
     )
     print("|---" * 10 + "|")
     for row in rows:

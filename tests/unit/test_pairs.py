@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hjepa import stroke
+from hjepa.errors import DataError
 from hjepa.tasks.badminton.feeds import random_feed
 from hjepa.tasks.badminton.flight import fly_to
 from hjepa.training import collect
@@ -125,3 +126,9 @@ def test_pairs_are_deterministic_for_a_seed_and_keep_the_rails(recorded, flights
     assert (base > SPEC.q_min_rad[:2] - 0.06).all()
     assert (base < SPEC.q_max_rad[:2] + 0.06).all()
     assert 0.3 < pairs.hit.mean() < 0.95  # hits and misses
+
+
+def test_swings_that_never_meet_a_flight_end_in_an_error_not_in_a_loop(recorded: Recorded) -> None:
+    away = make_flights(np.tile([4.0, 0.0, 1.0], (20, 1)), np.tile([1.0, 0.0, 1.0], (20, 1)))
+    with pytest.raises(DataError, match="hardly ever meet a flight"):
+        pair(SPEC, recorded.swings, away, PairConfig(pairs=10))
