@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 FREEDOM = 4.0  # degrees of freedom of the heavy tail (Student)
+TRUST = 0.15  # of one stroke: searched motions come out worse than those the doubt was measured on
 
 
 class Explaining(Protocol):
@@ -59,7 +60,7 @@ class SlowContext:
         )
         gap = (self.level.goal_of(ahead) - self.level.goal_of(outcome)) @ self.doubt.T  # (S, G)
         G = gap.shape[1]
-        cost = 0.5 * (FREEDOM + G) * torch.log1p((gap**2).sum(-1) / FREEDOM)
+        cost = TRUST * 0.5 * (FREEDOM + G) * torch.log1p((gap**2).sum(-1) / FREEDOM)
         self._evidence = self.fade * self._evidence + cost - cost.min()
         self._set()
 
