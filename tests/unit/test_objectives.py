@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 
 from hjepa.planning.flat import AnyGoal
-from hjepa.planning.objectives import EmbeddingGoal, LowWeights, PointGoal, Situation, StrokeResidual
+from hjepa.planning.objectives import (
+    EmbeddingGoal,
+    LowWeights,
+    PointGoal,
+    Situation,
+    StrokeResidual,
+    own_residuals,
+)
 from hjepa.planning.stroke_planner import limits_of
 from tests import tiny
 
@@ -78,3 +85,14 @@ def test_the_box_holds_the_rails_and_a_sensible_time(residual: StrokeResidual) -
     reach = residual.high[12:14] * codec.xy_std + codec.xy_mean
     rails = torch.tensor(tiny.SPEC.q_max_rad[:2], dtype=torch.float32)
     assert ((reach - rails).abs() < 1.5).all()
+
+
+def test_the_last_residuals_are_the_own_bodys_and_no_goal_moves_them(residual: StrokeResidual) -> None:
+    n = own_residuals(residual.level.codec, 8)
+    x = 0.3 * torch.randn(5, len(residual.low), generator=torch.Generator().manual_seed(1))
+    x[:, -1] = 4.0
+    situation = residual.situation._replace(z=residual.situation.z + 1.0, goal=residual.situation.goal + 1.0)
+    other = StrokeResidual(residual.level, residual.limits, residual.weights, situation)
+    assert residual(x).shape[1] - n == tiny.LOW.goal + 3 + 2 + 1
+    assert torch.equal(residual(x)[:, -n:], other(x)[:, -n:])
+    assert ((residual(x) - other(x))[:, :-n].abs() > 1e-6).any(dim=0).sum() > tiny.LOW.goal
