@@ -105,7 +105,7 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
     planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
-    context = SlowContext(bundle.level, bundle.doubt) if c.adapt else None
+    context = SlowContext(bundle.level, bundle.doubt) if c.adapt and bundle.level.config.context else None
     return StrokePlanner(
         bundle.level, bundle.proposal, spec, bundle.root, settings, weights, planner, term, flop, context, True
     )
