@@ -94,7 +94,7 @@ class LowSection(Section):
     replan_period_ms: int = key(40, "time between two low-level plans (ms), whole 10 ms ticks", ge=10, multiple_of=10)
     latency_ms: int = key(20, "planning time (ms) charged to the clock in lockstep", ge=0)
     planner: Literal["gradient", "cem"] = key("gradient", "the search of mode 2: Gauss-Newton, or cross-entropy")
-    first_starts: int = key(3, "proposals from which the first search of a goal starts", ge=1)
+    first_starts: int = key(5, "proposals from which the first search of a goal starts", ge=1)
     first_iterations: int = key(5, "iterations of the first search of a goal", ge=1)
     starts: int = key(1, "motor latents from which a later search starts, the one in force first", ge=1)
     iterations: int = key(3, "iterations of a later search", ge=1)
@@ -113,7 +113,7 @@ class HighWeightsSection(Section):
 
     win: float = key(1.0, "log-odds of winning the rally after the opponent's reply", ge=0)
     support: float = key(1.0, "log-probability that a real player answers with this here", ge=0)
-    name: float = key(1.0, "log-probability that the shot is what it is called", ge=0)
+    name: float = key(2.0, "log-probability that the shot is what it is called", ge=0)
     reach: float = key(1.0, "the low level's energy for the candidate goal", ge=0)
     mixing: float = key(1.0, "Gumbel noise: a mixed strategy; 0: always the least energy", ge=0)
 
@@ -121,13 +121,13 @@ class HighWeightsSection(Section):
 class HighSection(Section):
     """The high level's decision, as in planning.hierarchy."""
 
-    latency_ms: int = key(40, "planning time (ms) charged to the clock in lockstep", ge=0)
+    latency_ms: int = key(30, "planning time (ms) charged to the clock in lockstep", ge=0)
     candidates: int = key(16, "macro-actions weighed per decision", ge=1)
     samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
     prior_floor: float = key(0.003, "macro-actions less probable than this are outside the support", ge=0, lt=1)
     margin_m: float = key(0.30, "targets lie this far (m) inside the singles court", ge=0, lt=2)
     net_margin_m: float = key(0.10, "predicted height (m) over the tape", ge=0)
-    name_floor: float = key(0.35, "least probability that the shot is what it is called", ge=0, lt=1)
+    name_floor: float = key(0.5, "least probability that the shot is what it is called", ge=0, lt=1)
     weights: HighWeightsSection = HighWeightsSection()
 
 

@@ -62,15 +62,15 @@ class HighPlanConfig:
     prior_floor: float = 0.003  # macro-actions less probable than this are outside the support
     margin_m: float = 0.30  # targets lie this far inside the singles court
     net_margin_m: float = 0.10  # predicted height over the tape
-    name_floor: float = 0.35  # least probability that the shot is what it is called
+    name_floor: float = 0.5  # least probability that the shot is what it is called
     win: float = 1.0
     support: float = 1.0
-    name: float = 1.0
+    name: float = 2.0
     reach: float = 1.0
     mixing: float = 1.0
     scatter_m: float = 0.35  # placements are drawn this far around those of the codebook: targets off a fixed grid
     samples: int = 6  # tracker samples before anything is decided
-    latency_s: float = 0.05  # from the observation to the goal in force
+    latency_s: float = 0.03  # from the observation to the goal in force
     window: int = 40  # K
 
 

@@ -39,8 +39,8 @@ class LowPlanConfig:
     """Budget and timing of the low level."""
 
     latency_s: float = 0.02  # from an observation to the start of the command it led to
-    goal_latency_s: float = 0.04  # what the high level takes: added when it asks what is reachable
-    first_starts: int = 3
+    goal_latency_s: float = 0.03  # what the high level takes: added when it asks what is reachable
+    first_starts: int = 5
     first_iterations: int = 5
     starts: int = 1
     iterations: int = 3

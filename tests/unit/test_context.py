@@ -44,13 +44,13 @@ def test_nothing_lived_is_the_nominal_world() -> None:
 def test_strokes_tell_the_world_they_were_played_in() -> None:
     true = torch.tensor([[0.8, -1.1]])
     few, many = (lived(n, true).estimate for n in (1, 12))
-    assert (many - true).norm() < 0.15
+    assert (many - true).norm() < 0.25
     assert (many - true).norm() < (few - true).norm()
 
 
 def test_one_freak_stroke_proves_nothing() -> None:
     true = torch.tensor([[0.8, -1.1]])
-    assert (lived(12, true, freak=8.0).estimate - true).norm() < 0.2
+    assert (lived(12, true, freak=8.0).estimate - true).norm() < 0.3
 
 
 def test_forgetting_returns_to_the_nominal_world() -> None:
