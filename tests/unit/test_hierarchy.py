@@ -144,7 +144,7 @@ def test_it_decides_once_when_enough_was_seen_and_again_after_reset():
     goal = planner.decide(_observation(5), reachability)
     assert goal is not None
     assert asked == [(3, 4)]
-    assert goal.start_ns - goal.stamp_ns == 50_000_000
+    assert goal.start_ns - goal.stamp_ns == 30_000_000
     assert goal.embedding == pytest.approx(goal.candidates[int(np.argmin(goal.energies))])
     assert planner.decide(_observation(20), reachability) is None
     planner.reset(1)
