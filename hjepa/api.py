@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,13 @@ from hjepa.bus.processes import NodeSpec, ProcessGraph
 from hjepa.config import Config
 from hjepa.diary import decision_of
 from hjepa.errors import ConfigError, DataError
+from hjepa.evaluation.baselines import ClassicalAgent
 from hjepa.evaluation.episodes import Reference, feed_of, humans, measure, run
-from hjepa.evaluation.feasible import NEXT_LAUNCH_S, Starts, judge, stroke_seed
+from hjepa.evaluation.feasible import NEXT_LAUNCH_S, Starts, judge, stand, stroke_seed
 from hjepa.evaluation.results import Played, Recording
 from hjepa.protocols import Agent
-from hjepa.tasks.badminton.feeds import FeedTable
-from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observation, RobotState
+from hjepa.tasks.badminton.feeds import FeedTable, load_feed
+from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observation, RobotSpec, RobotState
 from robots.spec import load_spec
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 Report = Callable[[int, int, Mapping[str, float]], None]
 Judging = Callable[[int, int], None]
 WORLD = "robots.sim.court:CourtWorld"
+LESSONS = 1500  # strokes that the classical agent plays for `bc`
 
 
 class System:
@@ -233,8 +236,25 @@ def collect(config: Config, out: Path, *, swings: int, workers: int, on_progress
     return collect_swings(load_spec(config.robot.name), WORLD, out, chosen, workers=workers, progress=on_progress)
 
 
-def train(level: str, config: Config, data: Path, out: Path, *, on_progress: Report | None = None) -> Path:
-    """Train `high` (from the real strokes) or `low` (from the swings in `data`, towards the high level's embeddings).
+def lessons(spec: RobotSpec, strokes: int, seed: int) -> list[tuple[RobotState, Launch, int]]:
+    """What `world.reset` takes for so many strokes of the training matches, drawn with `seed`.
+
+    The robot stands where the real receiver stood, at rest, its arm at home.
+    """
+    feed = load_feed("train")
+    feed = feed.take(np.random.default_rng([seed, 2]).choice(len(feed.id), min(strokes, len(feed.id)), replace=False))
+    home = RobotState(spec.q_home_rad, np.zeros(spec.joints))
+    return [
+        (stand(spec, home, feed.receiver_xy_m[i]), feed.launch(i), stroke_seed(seed, int(feed.id[i])))
+        for i in range(len(feed.id))
+    ]
+
+
+def train(
+    level: str, config: Config, data: Path, out: Path, *, workers: int = 2, on_progress: Report | None = None
+) -> Path:
+    """Train `high` (from the real strokes), `low` (from the swings in `data`, towards the high level's embeddings), or
+    the baseline `bc` (from strokes that the classical agent plays, in so many processes, into `data`).
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
     """
@@ -247,7 +267,21 @@ def train(level: str, config: Config, data: Path, out: Path, *, on_progress: Rep
     with closing(SummaryWriter(str(out / "curves" / level))) as writer:
         if level == "high":
             return pipeline.train_high_level(out, config.task.seed, on_progress, writer)
+        spec = load_spec(config.robot.name)
+        if level == "bc":
+            return pipeline.train_clone(
+                spec,
+                WORLD,
+                partial(ClassicalAgent, config=build.timing_of(config)),
+                lessons(spec, LESSONS, config.task.seed),
+                data,
+                out / build.FILES["bc"],
+                config.task.seed,
+                replan_period_ms=config.low.replan_period_ms,
+                workers=workers,
+                progress=on_progress,
+                writer=writer,
+            )
         fresh = out / build.FILES["high"]
         high = build.load_high(fresh if fresh.exists() else build.weights_path(config, "high"))
-        spec = load_spec(config.robot.name)
         return pipeline.train_low_level(spec, data, high, out, config.task.seed, on_progress, writer)

@@ -121,10 +121,14 @@ def candidate_flop(level: LowLevel) -> float:
     return 2.0 * sum(p.numel() for part in parts for p in part.parameters())
 
 
+def timing_of(config: Config) -> ClassicalConfig:
+    """When agents of one level decide."""
+    return ClassicalConfig(latency_s=config.low.latency_ms / 1e3)
+
+
 def build_agent(config: Config, name: str, truth: Truth) -> Agent:
     """An agent by name; `truth` is asked by the oracle alone."""
-    spec = load_spec(config.robot.name)
-    timing = ClassicalConfig(latency_s=config.low.latency_ms / 1e3)
+    spec, timing = load_spec(config.robot.name), timing_of(config)
     makers: dict[str, Callable[[], Agent]] = {
         **{n: lambda: HierarchicalAgent(build_high(config, name), build_low(config, spec, name)) for n in HIERARCHICAL},
         "flat": lambda: FlatAgent(build_high(config), build_low(config, spec)),

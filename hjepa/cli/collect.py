@@ -19,7 +19,7 @@ def collect(
     config: options.Config = "badminton",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the shards go.")] = DATA,
     swings: Annotated[int, typer.Option("--swings", min=1, help="How many swings in all.")] = 20_000,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Parallel processes.")] = 2,
+    workers: options.Workers = 2,
     seed: options.Seed = None,
     sets: options.Sets = None,
 ) -> None:

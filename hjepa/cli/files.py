@@ -11,13 +11,13 @@ from pathlib import Path
 from hjepa.errors import DataError
 
 
-def check_folder(out: Path) -> None:
-    """DataError unless files can be written into the folder `out`, which need not exist yet."""
+def check_folder(out: Path, option: str = "--out") -> None:
+    """DataError unless files can be written into the folder `out` of that option; it need not exist yet."""
     if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out}: this is a file; give a folder")
+        raise DataError(f"{option} {out}: this is a file; give a folder")
     there = next(parent for parent in [out.absolute(), *out.absolute().parents] if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise DataError(f"--out {out}: cannot write in {there}")
+        raise DataError(f"{option} {out}: cannot write in {there}")
 
 
 def check_file(path: Path) -> None:

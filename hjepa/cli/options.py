@@ -20,6 +20,7 @@ Sets = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Change a key: --set low.iterations=4 task.seed=3. May be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of strokes, world and agent.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Parallel processes that collect.")]
 Feed = Annotated[
     str | None,
     typer.Option(

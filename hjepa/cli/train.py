@@ -1,4 +1,4 @@
-"""hjepa train: train one level from collected swings and real strokes."""
+"""hjepa train: train one level from collected swings and real strokes, or the baseline that copies an agent."""
 
 from __future__ import annotations
 
@@ -19,29 +19,47 @@ from hjepa.errors import DataError
 class LevelName(StrEnum):
     low = "low"
     high = "high"
+    bc = "bc"
 
 
 def train(
-    level: Annotated[LevelName, typer.Argument(help="high: the shot, from real strokes. low: the swing, from data.")],
+    level: Annotated[
+        LevelName,
+        typer.Argument(
+            help="high: the shot, from real strokes. low: the swing, from data. "
+            "bc: a baseline, copied from strokes that the classical agent plays."
+        ),
+    ],
     config: options.Config = "badminton",
-    data: Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Swings that `hjepa collect` wrote.")] = DATA,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help=f"low: swings that `hjepa collect` wrote ({DATA}). bc: where the strokes played go (OUT/clone).",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Weights, checkpoints and logs.")] = Path(
         "runs/train"
     ),
+    workers: options.Workers = 2,
     seed: options.Seed = None,
     sets: options.Sets = None,
 ) -> None:
-    """Train a level; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
+    """Train a level, or `bc`; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
 
     Started again it goes on from the last checkpoint. Train `high` first: its embeddings are the low level's goals.
     """
     files.check_folder(out)
     settings = load(config, options.changes(sets, task__seed=seed))
-    if level is LevelName.low and not data.is_dir():
-        raise DataError(f"--data {data}: no such folder; fill it with `hjepa collect --out {data}`")
+    folder = data or (out / "clone" if level is LevelName.bc else DATA)
+    if level is LevelName.low and not folder.is_dir():
+        raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
+    if level is LevelName.bc:
+        files.check_folder(folder, "--data")
     from hjepa import api
 
     console = Console()
     with reporter(console, f"train {level.value}") as report:
-        weights = api.train(level.value, settings, data, out, on_progress=report)
+        weights = api.train(level.value, settings, folder, out, workers=workers, on_progress=report)
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")

@@ -27,6 +27,15 @@ class GaussNewton:
     @torch.no_grad()
     def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
         """Minimise from starts (C, X); `deadline_s` is seconds from now after which no iteration is begun."""
+        x, energy, evaluations = self.descend(residual, starts, iterations, deadline_s)
+        order = torch.argsort(energy)
+        return Plan(x[order[0]], float(energy[order[0]]), x[order], evaluations)
+
+    @torch.no_grad()
+    def descend(
+        self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None
+    ) -> tuple[Tensor, Tensor, int]:
+        """The best point (C, X) seen from each start, its energy (C,), and how many candidates were scored."""
         began = time.monotonic()
         C, X = starts.shape
         x = torch.minimum(torch.maximum(starts, residual.low), residual.high)
@@ -58,8 +67,7 @@ class GaussNewton:
                 jacobian = torch.where(better[:, None, None], fresh, jacobian)
                 r0 = torch.where(better[:, None], r[:, 0], r0)
             x = self._move(best_x, jacobian, r0, damping, residual)
-        order = torch.argsort(best_e)
-        return Plan(best_x[order[0]], float(best_e[order[0]]), best_x[order], evaluations)
+        return best_x, best_e, evaluations
 
     def _move(self, x: Tensor, jacobian: Tensor, r: Tensor, damping: Tensor, residual: Residual) -> Tensor:
         """One damped step from x (C, X) within the trust region and the box."""

@@ -212,7 +212,7 @@ class StrokePlanner:
         c = self.config
         if old is None or not c.search:
             proposals, energy = self._ranked(residual, z, g, joints)
-            residual.high[SHAPE] = self._latest_switch(proposals[0, -1])
+            residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
             if not c.search:
                 return proposals[0], float(energy[0]), proposals[:1], len(proposals)
             plan = self.planner.plan(residual, proposals[: c.first_starts], c.first_iterations)
@@ -220,7 +220,7 @@ class StrokePlanner:
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
-        residual.high[SHAPE] = torch.maximum(self._latest_switch(warm[0, -1]), warm[0, SHAPE])
+        residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
         now = self._kept_energy(residual, warm[:1], old)
         if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints)
@@ -237,13 +237,6 @@ class StrokePlanner:
         """
         ahead = residual(x)[0, : -self._own]
         return float(0.5 * (ahead**2).sum()) + old.own
-
-    def _latest_switch(self, x_time: Tensor) -> Tensor:
-        """Largest shape number for a time to go: a switch named earlier than now would be split anew at every
-        re-planning, and the motion would ask for more and more."""
-        codec = self.level.codec
-        before_s = LATEST_SWITCH * x_time * TIME_S
-        return ((before_s.clamp(min=0.05).log() - codec.shape_mean) / codec.shape_std)[0]
 
     def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Proposals (B H, X), least energy first, and their energies (B H,)."""
@@ -302,6 +295,14 @@ class StrokePlanner:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (_row(part) for part in state)
         return Situation(z, q, dq, ddq, latency_s, goal, self.root)
+
+
+def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
+    """Largest shape numbers (N,) for times to go (N,): a switch named earlier than now would be split anew at every
+    re-planning, and the motion would ask for more and more."""
+    before_s = LATEST_SWITCH * x_time * TIME_S
+    out: Tensor = (before_s.clamp(min=0.05).log() - codec.shape_mean) / codec.shape_std
+    return out
 
 
 def limits_of(spec: RobotSpec) -> Limits:

@@ -1,16 +1,18 @@
 """Behaviour cloning of the classical agent: collects what it saw and what it planned, and fits a network to that.
 
-Every re-planning instant of a stroke is one example: the observation, and the contact event the agent had in force.
-Shards are written whole; a killed run loses at most one. Legend: N examples, K window slots, J joints.
+Every re-planning instant of a returned stroke is one example: the observation, and the contact event the agent had in
+force. Shards are written whole; a killed run loses at most those in the making. Legend: N examples, S strokes, K window
+slots, J joints.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,9 +23,12 @@ from hjepa.errors import DataError
 from hjepa.models.cloned import CloneConfig, PlanClone
 from hjepa.models.low import LowInput
 from hjepa.protocols import Agent, World
-from hjepa.types import NS, Array, Launch, Observation, RobotState
+from hjepa.training.shards import connected, spread
+from hjepa.types import NS, Array, Launch, Observation, RobotSpec, RobotState
 
 Progress = Callable[[int, int], None]
+Stroke = tuple[RobotState, Launch, int]
+"""What `World.reset` takes: where the robot stands, what comes towards it, a seed."""
 
 
 class Teacher(Agent, Protocol):
@@ -61,51 +66,95 @@ class CloneTraining:
     seed: int = 0
 
 
+class _Job(NamedTuple):
+    path: str
+    spec: RobotSpec
+    world: str
+    teacher: Callable[[RobotSpec], Teacher]
+    strokes: Sequence[Stroke]
+    replan_period_ms: int
+
+
 def collect(
-    world: World,
-    teacher: Teacher,
-    strokes: Sequence[tuple[RobotState, Launch, int]],
+    spec: RobotSpec,
+    world: str,
+    teacher: Callable[[RobotSpec], Teacher],
+    strokes: Sequence[Stroke],
     out: Path,
     *,
-    replan_period_ms: int = 20,
-    shard: int = 100,
+    replan_period_ms: int = 40,
+    shard: int = 25,
+    workers: int = 2,
     progress: Progress | None = None,
-) -> int:
-    """Play strokes (start, launch, seed) with the teacher in lockstep; shards of `shard` strokes in `out`, resumable.
+) -> Examples:
+    """Strokes played by the teacher in lockstep, in spawned processes; the examples of those that it returned.
 
-    Returns the number of examples there.
+    world: 'module:Class' of a World taking a RobotSpec; teacher: makes one, and can be pickled. Shards of `shard`
+    strokes lie in `out`: a second call plays what is missing. DataError if shards of other strokes lie there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for first in range(0, len(strokes), shard):
-        path = out / f"clone_{first // shard:04d}.npz"
-        if not path.exists():
-            rows = [row for s in strokes[first : first + shard] for row in _play(world, teacher, *s, replan_period_ms)]
-            _write(path, rows)
+    parts = [strokes[first : first + shard] for first in range(0, len(strokes), shard)]
+    jobs = [
+        _Job(str(out / f"clone_{k:04d}.npz"), spec, world, teacher, part, replan_period_ms)
+        for k, part in enumerate(parts)
+    ]
+    todo = [job for job in jobs if not _is_kept(job)]
+    done = len(strokes) - sum(len(job.strokes) for job in todo)
+    if progress:
+        progress(done, len(strokes))
+    for played in spread(_collect_shard, todo, workers):
+        done += played
         if progress:
-            progress(min(first + shard, len(strokes)), len(strokes))
-    return len(load_examples(out).plan)
+            progress(done, len(strokes))
+    return load_examples(out)
+
+
+def _is_kept(job: _Job) -> bool:
+    """Whether the shard is there; DataError if it is one of other strokes."""
+    path = Path(job.path)
+    if not path.exists():
+        return False
+    if not np.array_equal(_read(path)["seed"], _seeds(job.strokes)):
+        raise DataError(f"shard '{path}' holds other strokes (another seed?): delete the folder or choose another")
+    return True
+
+
+def _seeds(strokes: Sequence[Stroke]) -> NDArray[np.int64]:
+    """The strokes' seeds (S,), by which a shard tells what it holds."""
+    return np.array([seed for _, _, seed in strokes], dtype=np.int64)
 
 
 _Row = tuple[Array, NDArray[np.bool_], Array, Array, Array]
 
 
+def _collect_shard(job: _Job) -> int:
+    """Write one shard; how many strokes it took."""
+    teacher = job.teacher(job.spec)
+    with connected(job.world, job.spec) as world:
+        rows = [row for stroke in job.strokes for row in _play(world, teacher, *stroke, job.replan_period_ms)]
+    _write(Path(job.path), rows, _seeds(job.strokes))
+    return len(job.strokes)
+
+
 def _play(
     world: World, teacher: Teacher, start: RobotState, launch: Launch, seed: int, replan_period_ms: int
-) -> Iterator[_Row]:
+) -> list[_Row]:
+    """One stroke's examples; none if it was not returned: what failed is not worth copying."""
     seen = world.reset(start, launch, seed)
     teacher.reset(seed)
-    period = replan_period_ms // 10
-    for tick in range(10**6):
-        if world.done:
-            return
+    period, tick = replan_period_ms // 10, 0
+    rows: list[_Row] = []
+    while not world.done:
         if tick % period == 0:
             command = teacher.act(seen)
             if command is not None:
                 world.send(command)
             plan = _plan(seen, teacher.event)
             if plan is not None:
-                yield seen.tracker_xyz_m, seen.tracker_mask, seen.q_rad, seen.dq_rad_s, plan
+                rows.append((seen.tracker_xyz_m, seen.tracker_mask, seen.q_rad, seen.dq_rad_s, plan))
         seen = world.tick()
+        tick += 1
+    return rows if world.outcome().returned else []
 
 
 def _plan(seen: Observation, event: tuple[Any, int] | None) -> Array | None:
@@ -117,30 +166,32 @@ def _plan(seen: Observation, event: tuple[Any, int] | None) -> Array | None:
     return np.concatenate([swing.q_hit_rad, swing.dq_hit_rad_s, times])
 
 
-def _write(path: Path, rows: list[_Row]) -> None:
+def _write(path: Path, rows: list[_Row], seed: NDArray[np.int64]) -> None:
+    """A shard, whole or not at all."""
     if not rows:
-        raise DataError(
-            f"shard '{path}': the teacher planned nothing in any of its strokes; allowed: at least one plan"
-        )
+        raise DataError(f"shard '{path}': the teacher returned none of its strokes; allowed: at least one return")
     columns = {name: np.stack(column) for name, column in zip(Examples._fields, zip(*rows, strict=True), strict=True)}
     arrays: dict[str, Any] = {name: c if c.dtype == bool else c.astype(np.float32) for name, c in columns.items()}
     temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(temporary, **arrays)
+    np.savez_compressed(temporary, seed=seed, **arrays)
     os.replace(temporary, path)
 
 
 def load_examples(folder: Path) -> Examples:
     """All shards of a folder; DataError if there is none or one is damaged."""
-    parts = []
-    for path in sorted(folder.glob("clone_????.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                parts.append([file[name] for name in Examples._fields])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"shard '{path}' is damaged ({error}): delete it and collect again") from error
-    if not parts:
-        raise DataError(f"no examples in '{folder}': expected clone_*.npz; run `collect` first")
-    return Examples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    shards = [_read(path) for path in sorted(folder.glob("clone_????.npz"))]
+    if not shards:
+        raise DataError(f"no examples in '{folder}': expected clone_*.npz; run `hjepa train bc` first")
+    return Examples(*(np.concatenate([shard[name] for shard in shards]) for name in Examples._fields))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    """Columns of a shard and the seeds of its strokes."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in (*Examples._fields, "seed")}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"shard '{path}' is damaged ({error}): delete it and collect again") from error
 
 
 def fit(

@@ -11,8 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +21,7 @@ from hjepa import motion, stroke
 from hjepa.errors import DataError
 from hjepa.models.checkpoint import load_codec
 from hjepa.models.motor import MotorCodec
+from hjepa.training.shards import connected, spread
 from hjepa.training.teacher import Events
 from hjepa.types import NS, Array, Launch, RobotSpec, RobotState
 
@@ -90,19 +89,11 @@ def collect(
     done = shards - len(todo)
     if progress:
         progress(done * config.shard, shards * config.shard)
-    for _ in _run(jobs, workers):
+    for _ in spread(_collect_shard, jobs, workers):
         done += 1
         if progress:
             progress(done * config.shard, shards * config.shard)
     return done * config.shard
-
-
-def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
-    if workers <= 1 or len(jobs) <= 1:
-        yield from map(_collect_shard, jobs)
-        return
-    with get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(_collect_shard, jobs, chunksize=1)
 
 
 def load_swings(folder: Path) -> Swings:
@@ -127,14 +118,9 @@ def _shard_path(out: Path, k: int) -> Path:
 def _collect_shard(job: _Job) -> int:
     torch.set_num_threads(1)
     codec = load_codec(Path(job.codec))
-    module, _, name = job.world.partition(":")
-    world = getattr(import_module(module), name)(job.spec)
-    world.connect()
     rng = np.random.default_rng([job.config.seed, job.shard])
-    try:
+    with connected(job.world, job.spec) as world:
         rows = list(_swings(world, codec, job, rng))
-    finally:
-        world.close()
     columns: dict[str, Any] = {
         field: np.stack([row[i] for row in rows]).astype(np.float32) for i, field in enumerate(Swings._fields)
     }

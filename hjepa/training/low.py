@@ -42,7 +42,8 @@ class LowTraining:
     regulariser: str = "sigreg"  # or "vicreg", "none"
     stop_gradient: bool = False  # stop the prediction's gradient at the target
     bridge: float = 1.0
-    bridge_to_target: bool = True  # the bridge's gradient reaches the target encoder
+    bridge_shapes: bool = True  # the bridge's gradients shape the level (False: it is a read-out only)
+    labelled: float = 1.0  # share of swings whose outcome is told in hindsight (bridge and heads)
     inverse: float = 0.1
     heads: float = 1.0
     heads_shape: bool = True  # heads' gradients shape the level (False: they are read-outs only)
@@ -83,7 +84,7 @@ class LowData:
         kinematics: RacketKinematics,
     ) -> None:
         self.swings, self.flights, self.pairs = swings, flights, pairs
-        self.goals = goals.astype(np.float32)
+        self.goals: NDArray[np.float32] = goals.astype(np.float32)
         self.path = np.nan_to_num(flights.x_m)
         self.airborne = np.isfinite(flights.x_m[..., 0])
         self.context = flights.context()
@@ -108,8 +109,12 @@ class LowData:
         dropout: float,
         to_go_s: Array | None = None,
         other_sensors: float = 0.0,
+        labelled: float = 1.0,
     ) -> Batch:
-        """A batch for pair rows (B,): a random moment before the event, or `to_go_s` (B,) before it."""
+        """A batch for pair rows (B,): a random moment before the event, or `to_go_s` (B,) before it.
+
+        labelled: share of swings whose outcome is known; of the others goal and labels are missing.
+        """
         p, n = self.pairs, len(rows)
         sight = draw_sight(n, rng, noise_m, dropout, other_sensors)
         swing, flight, event = p.swing[rows], p.flight[rows], p.event_s[rows].astype(np.float64)
@@ -135,6 +140,7 @@ class LowData:
             "net_m": p.net_m[rows][:, None],
             "time_s": p.late_s[rows][:, None],
         }
+        known = np.random.default_rng(0).random(len(self.racket))[swing] < labelled
         racket = self.racket[swing].copy()
         racket[:, :2] += p.shift_m[rows]
 
@@ -146,8 +152,8 @@ class LowData:
             LowAction(t(self.latent[rows]), t(to_go[:, None])),
             LowFuture(t(window), t(mask), t(after[0]), t(after[1])),
             t(self.goals[rows]),
-            t(mask.sum(1) >= 6),
-            {k: t(v) for k, v in labels.items()},
+            t((mask.sum(1) >= 6) & known),
+            {k: t(np.where(known[:, None], v, np.nan)) for k, v in labels.items()},
             t(racket),
             later,
             t(way[0]),
@@ -229,8 +235,8 @@ def loss(
         parts["collapse"] = c.collapse * torch.stack([t for e in (target, predicted) for t in vicreg(e)]).sum()
     if c.bridge:
         seen = b.seen[:, None]
-        source = target if c.bridge_to_target else target.detach()
-        ours, theirs = (_bridge(level.goal_of(e), b.goal, seen, root) for e in (predicted, source))
+        sides = (predicted, target) if c.bridge_shapes else (predicted.detach(), target.detach())
+        ours, theirs = (_bridge(level.goal_of(e), b.goal, seen, root) for e in sides)
         parts["bridge"] = c.bridge * (ours + theirs)
     if c.inverse:
         parts["inverse"] = c.inverse * F.mse_loss(level.inverse(torch.cat([z, target], dim=-1)), b.action.m)

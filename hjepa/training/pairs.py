@@ -121,7 +121,7 @@ def _chunk(
     base = swings.q_rad[swing, :, :2] + shift[:, None]
     inside = ((base > spec.q_min_rad[:2] - 0.05) & (base < spec.q_max_rad[:2] + 0.05)).all((1, 2)) & (at[:, 0] < -0.15)
     swing, flight, t, shift = swing[inside], flight[inside], t[inside], shift[inside]
-    return _meet(spec, swings, flights, swing, flight, t, shift)
+    return meet(spec, swings, flights, swing, flight, t, shift)
 
 
 def _choose_flights(
@@ -181,7 +181,7 @@ def _hermite(flights: Flights, rows: NDArray[np.int64], t: Array) -> tuple[Array
     return h00 * x0 + _GRID_S * h10 * v0 + h01 * x1 + _GRID_S * h11 * v1, v0 + s * (v1 - v0)
 
 
-def _meet(
+def meet(
     spec: RobotSpec,
     swings: Swings,
     flights: Flights,

@@ -1,4 +1,5 @@
-"""From nothing to a data set of swings: the teacher's events, the motor codec fitted to them, executed swings.
+"""From nothing to a data set of swings: the teacher's events, the motor codec fitted to them, executed swings; and from
+data to weights, of both levels and of the baseline `bc`.
 
 Every stage keeps its result in the data folder, so that a killed run goes on where it was. Legend: F launches.
 """
@@ -6,8 +7,8 @@ Every stage keeps its result in the data folder, so that a killed run goes on wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import torch
 
 from hjepa.errors import DataError, WeightsError
 from hjepa.models.checkpoint import load_codec, save_codec
+from hjepa.models.cloned import CloneConfig, save_clone
 from hjepa.models.high import HighModel
 from hjepa.models.low import load_low
 from hjepa.tasks.badminton.feeds import RandomFeedConfig, load_feed, random_feed
+from hjepa.training import cloning
 from hjepa.training.body import BodyConfig, fit_codec
 from hjepa.training.collect import CollectConfig, collect, load_swings
 from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining, train_high
+from hjepa.training.progress import Writer, tell
 from hjepa.training.rally import RallyTraining
 from hjepa.training.teacher import Events, teach
 from hjepa.training.train_low import LowRun, train, with_seed
@@ -143,4 +147,46 @@ def train_low_level(
     alarms = load_low(path).header["alarms"]
     if alarms:
         raise WeightsError(f"the low level in '{path}' lost the stroke: {', '.join(alarms)} too large")
+    return path
+
+
+def train_clone(
+    spec: RobotSpec,
+    world: str,
+    teacher: Callable[[RobotSpec], cloning.Teacher],
+    strokes: Sequence[cloning.Stroke],
+    data: Path,
+    path: Path,
+    seed: int,
+    *,
+    replan_period_ms: int = 40,
+    workers: int = 2,
+    progress: Progress | None = None,
+    writer: Writer | None = None,
+    run: cloning.CloneTraining = cloning.CloneTraining(),  # noqa: B008 (frozen value)
+) -> Path:
+    """Play strokes with the teacher into the folder `data` (resumable) and fit `bc` to them; `path`, its weights."""
+    torch.set_num_threads(1)
+
+    def report(step: int, losses: dict[str, float]) -> None:
+        if progress:
+            progress(step, run.steps, losses)
+
+    examples = cloning.collect(
+        spec,
+        world,
+        teacher,
+        strokes,
+        data,
+        replan_period_ms=replan_period_ms,
+        workers=workers,
+        progress=None if progress is None else lambda done, whole: progress(done, whole, {}),
+    )
+    clone = cloning.fit(
+        examples,
+        replace(run, seed=seed),
+        CloneConfig(joints=spec.joints),
+        lambda step, losses: tell(step, losses, report, writer, "bc"),
+    )
+    save_clone(path, clone)
     return path

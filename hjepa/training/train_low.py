@@ -31,10 +31,12 @@ from hjepa.training.low import LowData, LowTraining, loss, probe, racket_error
 from hjepa.training.pairs import Flights, PairConfig, Pairs, make_flights, pair
 from hjepa.training.precision import spread
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
+from hjepa.training.searched import SearchedConfig, Wanted, add, moments, search
 from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 GOAL_TOLERANCE = {"landing_x": 0.1, "landing_y": 0.1, "floor_s": 0.4}  # m, m, s; set on validation strokes
+HELD = 10  # every tenth flight and swing is never trained on
 PLAN_LATENCY_S = 0.05  # what proposals are trained to expect between observation and command
 ALARMS = {"target_offset_m": 0.03, "target_landing_m": 0.15, "target_net_m": 0.06, "target_time_s": 0.005}
 
@@ -46,13 +48,19 @@ class LowRun:
     pairs: PairConfig = PairConfig()
     level: LowTraining = LowTraining()
     proposal: ProposalTraining = ProposalTraining()
+    searched: SearchedConfig = SearchedConfig()
+    weights: LowWeights = LowWeights()  # of the energy that proposals are trained through
     model: LowConfig = LowConfig()
-    body_steps: int = 3000
+    body_steps: int = 3000  # 0: none
     body_batch: int = 768
     polish_steps: int = 5000
-    settle_steps: int = 2500
+    settle_steps: int = 3000
+    settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
     refine_steps: int = 1500
     refine_rate: float = 4e-4  # a quarter of the first one: a faster start throws the proposals away (docs/log.md)
+
+
+_NONE: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
 
 class Prepared(NamedTuple):
@@ -62,6 +70,8 @@ class Prepared(NamedTuple):
     train: NDArray[np.int64]
     held: NDArray[np.int64]
     s_in: Tensor  # (F, G) embeddings of the incoming flights
+    searched: NDArray[np.int64] = _NONE  # rows whose motions a search has chosen; in `train` they are not
+    searched_held: NDArray[np.int64] = _NONE  # the same against flights never trained on
 
 
 def prepare(
@@ -79,7 +89,7 @@ def prepare(
     rng = np.random.default_rng(run.pairs.seed + 1)
     goals = embed_strokes(high, pairs.after_m, rng, run.level.noise_m)
     data = LowData(swings, flights, pairs, goals, codec, RacketKinematics(spec))
-    held_flight, held_swing = np.arange(len(flights.x_m)) % 10 == 0, np.arange(len(swings.latent)) % 10 == 0
+    held_flight, held_swing = (np.arange(len(a)) % HELD == 0 for a in (flights.x_m, swings.latent))
     out_flight, out_swing = held_flight[pairs.flight], held_swing[pairs.swing]
     window = torch.tensor(np.nan_to_num(flights.x_m[:, :40]))
     mask = torch.tensor(np.isfinite(flights.x_m[:, :40, 0]).astype(np.float32))
@@ -134,7 +144,7 @@ def train_level(
     """The own body first, then the level."""
     torch.manual_seed(run.level.seed)
     level = LowLevel(run.model, codec)
-    if not (out / "level.ckpt").exists():
+    if run.body_steps and not (out / "level.ckpt").exists():
         learn_body(level, prepared.data, run, progress, writer)
     loop = LoopConfig(run.level.steps, rate=run.level.rate)
     return _fit(level, prepared, root, run, loop, out / "level.ckpt", progress, writer)
@@ -150,6 +160,8 @@ def settle(
     writer: Writer | None,
 ) -> LowLevel:
     """The level again with the polished body held fixed: the predictor learns to read the racket as it now is."""
+    if not run.settle_steps:
+        return level
     level.requires_grad_(True)
     level.action.requires_grad_(False)
     loop = LoopConfig(run.settle_steps, rate=0.6 * run.level.rate)
@@ -164,12 +176,16 @@ def _fit(
     salt = [c.seed, len(checkpoint.name)]
     generator = torch.Generator().manual_seed(c.seed)
 
+    searched = round(run.settle_searched * c.batch) if len(prepared.searched) else 0
+
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([*salt, k])
         rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
+        if searched:
+            rows[:searched] = prepared.searched[rng.integers(len(prepared.searched), size=searched)]
         return loss(
             level,
-            prepared.data.draw(rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors),
+            prepared.data.draw(rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors, labelled=c.labelled),
             c,
             generator,
             root,
@@ -240,7 +256,7 @@ def train_proposal(
     good &= (pairs.landing_m[:, 0] > -0.2) & (pairs.landing_m[:, 0] < 7.2)
     shown = prepared.train[good[prepared.train]]
     late = prepared.train[pairs.event_s[prepared.train] > 0.35]
-    energy = _energy(level, proposal.heads, limits_of(spec), root)
+    energy = _energy(level, proposal.heads, limits_of(spec), run.weights, root)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([run.level.seed + 1, len(name), k])
@@ -301,6 +317,30 @@ def polish_body(
     level.eval().requires_grad_(False)
 
 
+def add_searched(
+    level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, root: Tensor, spec: RobotSpec, run: LowRun
+) -> Prepared:
+    """The training data with the motions that a search with this level would choose, and what they meet."""
+    c, data = run.searched, prepared.data
+    if not c.motions:
+        return prepared
+    rng = np.random.default_rng([run.level.seed, 10])
+    late = [rows[data.pairs.event_s[rows] > 0.35] for rows in (prepared.train, prepared.held)]
+    rows = np.concatenate(
+        [some[rng.integers(len(some), size=n)] for some, n in zip(late, (c.motions, c.motions // 10))]
+    )
+    s_in = prepared.s_in[torch.as_tensor(data.pairs.flight[rows].astype(np.int64))]
+    wanted = Wanted(rows, moments(data, rows, rng, c), _wished(high, s_in, rng))
+    found = search(level.eval(), proposal, data, wanted, root, spec, run.weights, rng, c)
+    goals = np.concatenate([data.goals, embed_strokes(high, found.pairs.after_m, rng, run.level.noise_m)])
+    swings, pairs = add(data.swings, data.pairs, found)
+    more = LowData(swings, data.flights, pairs, goals, data.codec, data.kinematics)
+    new = np.arange(len(data), len(more))
+    held = np.arange(len(data.flights.x_m)) % HELD == 0
+    out = held[pairs.flight[new]]
+    return prepared._replace(data=more, searched=new[~out], searched_held=new[out])
+
+
 @torch.no_grad()
 def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, run: LowRun) -> Tensor:
     """Latents (N, M) that the proposals name for goals the high level would set."""
@@ -329,13 +369,13 @@ def _wished(high: HighModel, s_in: Tensor, rng: np.random.Generator) -> Tensor:
         return high.predict(high.context(n), s_in, torch.tensor(w, dtype=torch.float32))
 
 
-def _energy(level: LowLevel, heads: int, limits: Limits, root: Tensor) -> Callable[..., Tensor]:
+def _energy(level: LowLevel, heads: int, limits: Limits, weights: LowWeights, root: Tensor) -> Callable[..., Tensor]:
     def energy(z: Tensor, q: Tensor, dq: Tensor, goal: Tensor, x: Tensor) -> Tensor:
         def each(a: Tensor) -> Tensor:
             return a.repeat_interleave(heads, 0)
 
         situation = Situation(each(z), each(q), each(dq), torch.zeros_like(each(q)), PLAN_LATENCY_S, each(goal), root)
-        return StrokeResidual(level, limits, LowWeights(), situation).energy(x)
+        return StrokeResidual(level, limits, weights, situation).energy(x)
 
     return energy
 
@@ -362,12 +402,16 @@ def train(
     root = goal_metric(high)
     proposal = train_proposal(level, prepared, high, root, spec, run, out, progress, writer)
     polish_body(level, proposal, prepared, high, run, progress, writer)
+    prepared = add_searched(level, proposal, prepared, high, root, spec, run)
     level = settle(level, prepared, high_root, run, out, progress, writer)
     figures = probe(level, prepared.data, prepared.held)
+    if len(prepared.searched_held):
+        figures |= {f"searched_{k}": v for k, v in probe(level, prepared.data, prepared.searched_held).items()}
     level.eval()
-    again = replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps, rate=run.refine_rate)
-    refine = replace(run, proposal=again)
-    proposal = train_proposal(level, prepared, high, root, spec, refine, out, progress, writer, proposal)
+    if run.refine_steps:
+        again = replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps, rate=run.refine_rate)
+        refine = replace(run, proposal=again)
+        proposal = train_proposal(level, prepared, high, root, spec, refine, out, progress, writer, proposal)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}
     save_low(out / "low.safetensors", LowBundle(level, proposal, root, doubt(level, prepared), notes))

@@ -60,8 +60,10 @@ def test_every_mistake_of_a_file_has_its_line(folder: Path, capsys: pytest.Captu
         (["eval"], "Missing argument 'CONFIG'"),
         (["evaluate"], "No such command 'evaluate'"),
         (["demo", "--stroke", "3"], "No such option: --stroke"),
-        (["train", "middle"], "'low', 'high'"),
+        (["train", "middle"], "'low', 'high', 'bc'"),
         (["train", "low", "--data", "nowhere"], "fill it with `hjepa collect --out nowhere`"),
+        (["train", "low"], "fill it with `hjepa collect --out data/swings`"),
+        (["train", "bc", "--workers", "0"], "'--workers'"),
         (["config", "badminton", "--set", "world.dropout=1.5"], "must be less than 1, got 1.5"),
     ],
 )
@@ -73,6 +75,7 @@ def test_output_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFixtu
     (folder / "file").write_text("")
     assert "this is a file; give a folder" in fails(capsys, folder, "demo", "--out", "file")
     assert "cannot write in" in fails(capsys, folder, "demo", "--out", "file/below")
+    assert "--data file: this is a file; give a folder" in fails(capsys, folder, "train", "bc", "--data", "file")
     assert "give a file name" in fails(capsys, folder, "eval", "badminton", "--json", str(folder))
 
 

@@ -12,12 +12,15 @@ from hjepa import build, factories
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import AGENTS, load
 from hjepa.errors import ConfigError, DataError, WeightsError
+from hjepa.evaluation.baselines import ClassicalAgent
 from hjepa.evaluation.feasible import stroke_seed
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.protocols import Agent, Explains, HighLevel, LowLevel
+from hjepa.tasks.badminton.feeds import load_feed
+from hjepa.training import pipeline
 from tests import tiny
 
 pytest.importorskip("pybullet")
@@ -132,6 +135,40 @@ def test_the_five_lines_of_the_readme(system: api.System) -> None:
         assert system.act(again) is None  # time has started again: a new stroke
     finally:
         world.close()
+
+
+def test_lessons_are_training_strokes_from_where_the_receiver_stood() -> None:
+    feed, spec = load_feed("train"), tiny.SPEC
+    first, again, other = (api.lessons(spec, 30, seed) for seed in (1, 1, 2))
+    assert len(first) == 30
+    assert len({launch.x_m.tobytes() for _, launch, _ in first}) > 25
+    assert [seed for *_, seed in first] == [seed for *_, seed in again] != [seed for *_, seed in other]
+    rows = {(*x, *v): i for i, (x, v) in enumerate(zip(feed.x0_m, feed.v0_m_s))}
+    for start, launch, _ in first:
+        i = rows[(*launch.x_m, *launch.v_m_s)]  # a stroke of the training matches
+        assert np.array_equal(start.q_rad[2:], spec.q_home_rad[2:])
+        assert not start.dq_rad_s.any()
+        where = feed.receiver_xy_m[i].clip(spec.q_min_rad[:2], spec.q_max_rad[:2])
+        assert start.q_rad[1] == where[1]
+        assert start.q_rad[0] <= where[0]  # it may step back from the net
+
+
+def test_training_bc_hands_over_the_classical_agent_in_the_nominal_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def train_clone(spec, world, teacher, strokes, data, path, seed, **settings):
+        asked.update(settings, world=world, teacher=teacher(spec), strokes=len(strokes), data=data, seed=seed)
+        return path
+
+    monkeypatch.setattr(pipeline, "train_clone", train_clone)
+    c = load("badminton", ["task.seed=4", "low.latency_ms=30"])
+    assert api.train("bc", c, tmp_path / "d", tmp_path, workers=1) == tmp_path / "bc.safetensors"
+    assert (asked["world"], asked["data"], asked["seed"]) == (api.WORLD, tmp_path / "d", 4)
+    assert (asked["strokes"], asked["workers"], asked["replan_period_ms"]) == (1500, 1, 40)
+    assert isinstance(asked["teacher"], ClassicalAgent)
+    assert asked["teacher"].config.latency_s == 0.03
 
 
 def test_the_oracle_asks_for_a_world(system: api.System) -> None:

@@ -1,5 +1,6 @@
 """pytest tests/unit/test_cloning.py: behaviour cloning of the classical agent."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 import torch
 
 from hjepa.errors import DataError, WeightsError
-from hjepa.evaluation.baselines import ClassicalAgent
+from hjepa.evaluation.baselines import ClassicalAgent, ClassicalConfig
 from hjepa.models import checkpoint, cloned
 from hjepa.tasks.badminton.feeds import load_feed
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.training import cloning as c
-from hjepa.types import Launch, Observation, RobotState
+from hjepa.training.pipeline import train_clone
+from hjepa.types import JointTrajectory, Launch, Observation, RobotSpec, RobotState
 from robots.spec import load_spec
 from tests.unit.fake_court import FakeCourt
 
@@ -21,6 +23,14 @@ SPEC = load_spec("courtbot")
 FEED = load_feed("train")
 LOBS = np.flatnonzero((FEED.type == TYPES.index("lob")) & (FEED.time_s > 1.3))[:2]
 QUICK = c.CloneTraining(steps=60, batch=64, held_out=0.1)
+COURT = f"{__name__}:court"
+
+
+def court(spec: RobotSpec) -> FakeCourt:
+    """A court that is not connected yet."""
+    made = FakeCourt(spec)
+    made.close()
+    return made
 
 
 def strokes() -> list[tuple[RobotState, Launch, int]]:
@@ -31,7 +41,7 @@ def strokes() -> list[tuple[RobotState, Launch, int]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("clone")
-    c.collect(FakeCourt(SPEC), ClassicalAgent(SPEC), strokes(), out, shard=1)
+    c.collect(SPEC, COURT, ClassicalAgent, strokes(), out, replan_period_ms=20, shard=1, workers=1)
     return out
 
 
@@ -54,20 +64,69 @@ def test_an_example_is_what_was_seen_and_what_was_planned(examples: c.Examples) 
     assert (examples.plan[:, :8] <= SPEC.q_max_rad).all()
 
 
-def test_a_collection_cut_short_goes_on(folder: Path, tmp_path: Path) -> None:
-    done: list[tuple[int, int]] = []
-    court = FakeCourt(SPEC)
-    (tmp_path / "clone_0000.npz").write_bytes((folder / "clone_0000.npz").read_bytes())
-    n = c.collect(court, ClassicalAgent(SPEC), strokes(), tmp_path, shard=1, progress=lambda *p: done.append(p))
-    assert len(court.resets) == 1  # the first shard was there
-    assert done == [(1, 2), (2, 2)]
-    assert n == len(c.load_examples(folder).plan)
+def test_a_killed_collection_goes_on_and_ends_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(kept) == ["clone_0000.npz", "clone_0001.npz"]
+    (tmp_path / "clone_0000.npz").write_bytes(kept["clone_0000.npz"])
+    (tmp_path / "clone_0001.part.npz").write_bytes(kept["clone_0001.npz"][:1000])  # what a kill leaves behind
+    made, told = [], []
+    original = c._collect_shard
+    monkeypatch.setattr(c, "_collect_shard", lambda job: made.append(Path(job.path).name) or original(job))
+    report = lambda done, total: told.append((done, total))  # noqa: E731
+    settings = {"replan_period_ms": 20, "shard": 1, "workers": 1}
+    examples = c.collect(SPEC, COURT, ClassicalAgent, strokes(), tmp_path, progress=report, **settings)
+    assert made == ["clone_0001.npz"]
+    assert told == [(1, 2), (2, 2)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    for ours, theirs in zip(examples, c.load_examples(folder)):
+        assert np.array_equal(ours, theirs)
 
 
-def test_missing_or_damaged_examples_are_named(tmp_path: Path) -> None:
+def test_two_processes_collect_what_one_collects(folder: Path, tmp_path: Path) -> None:
+    teacher = partial(ClassicalAgent, config=ClassicalConfig())
+    examples = c.collect(SPEC, COURT, teacher, strokes(), tmp_path, replan_period_ms=20, shard=1, workers=2)
+    for ours, theirs in zip(examples, c.load_examples(folder)):
+        assert np.array_equal(ours, theirs)
+
+
+class Lazy(ClassicalAgent):
+    """Plans, but in its stroke of seed 0 never moves."""
+
+    def reset(self, seed: int = 0) -> None:
+        super().reset(seed)
+        self.moves = seed != 0
+
+    def act(self, observation: Observation) -> JointTrajectory | None:
+        command = super().act(observation)
+        return command if self.moves else None
+
+
+def test_strokes_that_were_not_returned_leave_no_example(folder: Path, tmp_path: Path) -> None:
+    mixed = [(*strokes()[0][:2], 0), *strokes()]
+    settings = {"replan_period_ms": 20, "workers": 1}
+    examples = c.collect(SPEC, COURT, Lazy, mixed, tmp_path / "mixed", **settings)
+    for ours, theirs in zip(examples, c.load_examples(folder)):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(DataError, match="returned none of its strokes"):
+        c.collect(SPEC, COURT, Lazy, mixed[:1], tmp_path / "none", **settings)
+    assert not list((tmp_path / "none").iterdir())
+
+
+def test_shards_of_other_strokes_are_refused(folder: Path) -> None:
+    others = [(start, launch, seed + 1) for start, launch, seed in strokes()]
+    with pytest.raises(DataError, match=r"clone_0000.npz' holds other strokes"):
+        c.collect(SPEC, COURT, ClassicalAgent, others, folder, shard=1, workers=1)
+
+
+def test_missing_or_damaged_examples_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no examples"):
         c.load_examples(tmp_path)
     (tmp_path / "clone_0000.npz").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="clone_0000"):
+        c.load_examples(tmp_path)
+    (tmp_path / "clone_0000.npz").write_bytes((folder / "clone_0000.npz").read_bytes()[:1000])
     with pytest.raises(DataError, match="clone_0000"):
         c.load_examples(tmp_path)
 
@@ -86,6 +145,23 @@ def _spread(examples: c.Examples) -> tuple[torch.Tensor, torch.Tensor]:
     plan = torch.tensor(examples.plan)
     white = (plan - plan.mean(0)) / (plan.std(0) + 1e-3)
     return white, torch.zeros_like(white)
+
+
+def test_training_plays_fits_and_writes_weights_that_a_second_run_makes_again(tmp_path: Path) -> None:
+    told: list[tuple[int, int, list[str]]] = []
+
+    def make() -> bytes:
+        data, path = tmp_path / "clone", tmp_path / "bc.safetensors"
+        report = lambda done, whole, figures: told.append((done, whole, sorted(figures)))  # noqa: E731
+        settings = {"workers": 1, "progress": report, "run": c.CloneTraining(steps=25, batch=16)}
+        assert train_clone(SPEC, COURT, ClassicalAgent, strokes(), data, path, 3, **settings) == path
+        return path.read_bytes()
+
+    first = make()
+    assert told == [(0, 2, []), (2, 2, []), (25, 25, ["held_out", "loss"])]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bc.safetensors", "clone"]  # no half-written file
+    assert make() == first
+    assert told[3:] == [(2, 2, []), (25, 25, ["held_out", "loss"])]  # nothing was played again
 
 
 def test_weights_survive_the_disk_and_others_are_refused(examples: c.Examples, tmp_path: Path) -> None:
