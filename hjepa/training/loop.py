@@ -79,7 +79,7 @@ def _optimisers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optim
     matrices = [p for p in trained if p.ndim == 2 and min(p.shape) >= 32] if config.muon else []
     chosen = {id(p) for p in matrices}
     rest = [p for p in trained if id(p) not in chosen]
-    adam = torch.optim.AdamW(rest, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    adam = torch.optim.AdamW(rest, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True)
     if not matrices:
         return [adam]
     muon = torch.optim.Muon(

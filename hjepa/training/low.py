@@ -23,6 +23,7 @@ from hjepa.training.pairs import Flights, Pairs
 from hjepa.types import Array
 
 _SIGREG = SIGReg(directions=64)
+BABBLE_PART = 4  # one row of a batch in so many also babbles: the body has learned itself before
 DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
 OTHER_NOISE_M, OTHER_DELAY, OTHER_DROPOUT = 0.030, 6, 0.06  # at most, of a worse tracker
 
@@ -67,8 +68,8 @@ class Batch(NamedTuple):
     shuttle_at: Tensor  # (B, 3) tracker measurement at the event time
     shuttle_ok: Tensor  # (B,)
     context: Tensor  # (B, C) the world it happened in
-    babble: Tensor  # (B, M) latents far and near, never carried out
-    babbled: Tensor  # (B, 9) the racket the own body's kinematics give for them
+    babble: Tensor  # (B / 4, M) latents far and near, never carried out
+    babbled: Tensor  # (B / 4, 9) the racket the own body's kinematics give for them
 
 
 class LowData:
@@ -161,7 +162,7 @@ class LowData:
             t(shuttle),
             t(self.airborne[flight, k + 1]),
             t(self.context[flight]),
-            *self.babble(rows, rng),
+            *self.babble(rows[: n // BABBLE_PART], rng),
         )
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ class ProposalTraining:
     """Length and mixture of the training."""
 
     hindsight_steps: int = 1000
-    energy_steps: int = 1800
+    energy_steps: int = 1500
     batch: int = 128
     rate: float = 1.5e-3
     earliest_s: float = 0.08  # youngest observation a first plan is made from

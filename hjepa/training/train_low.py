@@ -10,25 +10,23 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from hjepa.errors import DataError
-from hjepa.models.high import READINGS, HighModel, canonical
+from hjepa.models.high import READINGS, HighModel
 from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
 from hjepa.models.proposal import Proposal
 from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
 from hjepa.planning.stroke_planner import limits_of
-from hjepa.training.body import RacketKinematics
 from hjepa.training.collect import Swings
 from hjepa.training.loop import LoopConfig, Writer, optimise
 from hjepa.training.low import LowData, LowTraining, loss, probe, racket_error
-from hjepa.training.pairs import Flights, PairConfig, Pairs, make_flights, pair
+from hjepa.training.low_data import HELD, Prepared, embed_strokes, prepare
+from hjepa.training.pairs import PairConfig
 from hjepa.training.precision import spread
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
 from hjepa.training.searched import SearchedConfig, Wanted, add, moments, search
@@ -36,7 +34,6 @@ from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 GOAL_TOLERANCE = {"landing_x": 0.1, "landing_y": 0.1, "floor_s": 0.4}  # m, m, s; set on validation strokes
-HELD = 10  # every tenth flight and swing is never trained on
 PLAN_LATENCY_S = 0.05  # what proposals are trained to expect between observation and command
 ALARMS = {"target_offset_m": 0.03, "target_landing_m": 0.15, "target_net_m": 0.06, "target_time_s": 0.005}
 
@@ -53,83 +50,11 @@ class LowRun:
     model: LowConfig = LowConfig()
     body_steps: int = 3000  # 0: none
     body_batch: int = 768
-    polish_steps: int = 5000
-    settle_steps: int = 3000
+    polish_steps: int = 3000
+    settle_steps: int = 2500
     settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
-    refine_steps: int = 1500
+    refine_steps: int = 1200
     refine_rate: float = 4e-4  # a quarter of the first one: a faster start throws the proposals away (docs/log.md)
-
-
-_NONE: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-
-
-class Prepared(NamedTuple):
-    """Training data with its split: no held-out flight or swing is in a training pair."""
-
-    data: LowData
-    train: NDArray[np.int64]
-    held: NDArray[np.int64]
-    s_in: Tensor  # (F, G) embeddings of the incoming flights
-    searched: NDArray[np.int64] = _NONE  # rows whose motions a search has chosen; in `train` they are not
-    searched_held: NDArray[np.int64] = _NONE  # the same against flights never trained on
-
-
-def prepare(
-    spec: RobotSpec,
-    codec: MotorCodec,
-    swings: Swings,
-    launches: tuple[Array, Array],
-    high: HighModel,
-    run: LowRun,
-    cache: Path | None = None,
-) -> Prepared:
-    """Pairs (kept in `cache`), the upper level's embedding of every stroke, and the split."""
-    flights = make_flights(*launches, seed=run.pairs.seed)
-    pairs = _cached_pairs(spec, swings, flights, run.pairs, cache)
-    rng = np.random.default_rng(run.pairs.seed + 1)
-    goals = embed_strokes(high, pairs.after_m, rng, run.level.noise_m)
-    data = LowData(swings, flights, pairs, goals, codec, RacketKinematics(spec))
-    held_flight, held_swing = (np.arange(len(a)) % HELD == 0 for a in (flights.x_m, swings.latent))
-    out_flight, out_swing = held_flight[pairs.flight], held_swing[pairs.swing]
-    window = torch.tensor(np.nan_to_num(flights.x_m[:, :40]))
-    mask = torch.tensor(np.isfinite(flights.x_m[:, :40, 0]).astype(np.float32))
-    with torch.no_grad():
-        s_in = high.encode(window, mask)
-    train, held = np.flatnonzero(~out_flight & ~out_swing), np.flatnonzero(out_flight & out_swing)[:3000]
-    if len(train) < run.level.batch or not len(held):
-        found = f"{len(swings.latent)} swings and {len(flights.x_m)} flights give {len(train)} contacts to learn from"
-        raise DataError(f"{found} and {len(held)} to test on: too few; collect more with `hjepa collect --swings`")
-    return Prepared(data, train, held, s_in)
-
-
-def _cached_pairs(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig, cache: Path | None) -> Pairs:
-    if cache and cache.exists():
-        with np.load(cache, allow_pickle=False) as kept:
-            if int(kept["swings"]) == len(swings.latent) and int(kept["flights"]) == len(flights.x_m):
-                return Pairs(*(kept[name] for name in Pairs._fields))
-    pairs = pair(spec, swings, flights, config)
-    if cache:
-        temporary = cache.with_suffix(".part.npz")
-        counts = {"swings": np.array(len(swings.latent)), "flights": np.array(len(flights.x_m))}
-        columns: dict[str, Any] = pairs._asdict() | counts
-        np.savez(temporary, **columns)
-        temporary.replace(cache)
-    return pairs
-
-
-def embed_strokes(high: HighModel, after_m: Array, rng: np.random.Generator, noise_m: float, draws: int = 3) -> Array:
-    """The upper level's embedding (N, G) of what was observed after each event (N, W, 3), mean over noise draws."""
-    out: Array = np.zeros((len(after_m), high.config.latent))
-    with torch.no_grad():
-        for first in range(0, len(after_m), 20000):
-            clean = after_m[first : first + 20000]
-            mask = np.isfinite(clean[..., 0])
-            for _ in range(draws):
-                seen = np.nan_to_num(clean + noise_m * rng.normal(size=clean.shape)) * mask[..., None]
-                window = canonical(torch.tensor(seen, dtype=torch.float32))
-                s = high.encode(window, torch.tensor(mask, dtype=torch.float32))
-                out[first : first + 20000] += s.numpy() / draws
-    return out
 
 
 def train_level(
@@ -396,7 +321,7 @@ def train(
     """All stages; returns the path of the weights, `out`/low.safetensors. Resumable: call again after a kill."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(spec, codec, swings, launches, high, run, out / "pairs.npz")
+    prepared = prepare(spec, codec, swings, launches, high, run.pairs, run.level, out / "pairs.npz")
     high_root = torch.linalg.cholesky(high.precision.double()).T.float()
     level = train_level(prepared, codec, high_root, run, out, progress, writer)
     root = goal_metric(high)

@@ -4,7 +4,8 @@
 
 Trains every variant with every seed (shorter than the shipped level: all of them fit into two hours on two
 cores), probes it on strokes never trained on and plays test strokes with it. Resumable: what is there is not done
-again; `--only NAME` picks variants, so that two processes can share the work. Prints a Markdown table over all that is there.
+again; `--only NAME` picks variants, so that two processes can share the work. Prints a Markdown table over all that is
+there.
 """
 
 from __future__ import annotations
