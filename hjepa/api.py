@@ -21,7 +21,8 @@ import numpy as np
 
 from hjepa import __version__, build, factories
 from hjepa import config as settings
-from hjepa.bus.graph import Episode
+from hjepa.bus.graph import Episode, Graph
+from hjepa.bus.inproc import InprocGraph
 from hjepa.bus.processes import NodeSpec, ProcessGraph
 from hjepa.config import Config
 from hjepa.diary import decision_of
@@ -58,6 +59,11 @@ class System:
     def agent(self, name: str) -> Agent:
         """A new agent of this configuration; WeightsError names the file if its weights are missing."""
         return build.build_agent(self.config, name, self._truth)
+
+    @property
+    def two_levels(self) -> bool:
+        """Whether the configured agent has a high and a low level, which may be nodes on the bus."""
+        return self.config.agent.name in build.HIERARCHICAL
 
     def world(self, gui: bool = False) -> CourtWorld:
         """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
@@ -149,23 +155,19 @@ def weights_seed(config: Config) -> int:
     return int(build.low_bundle(config, load_spec(config.robot.name)).header.get("seed", 0))
 
 
-def play_processes(system: System, *, gui: bool = False) -> Iterator[Played]:
-    """The same with robot, low and high level as processes that talk over ZMQ."""
+def play_bus(system: System, *, processes: bool = False, gui: bool = False) -> Iterator[Played]:
+    """The same with robot, low and high level as nodes that talk over ZMQ: threads of this process, or processes.
+
+    ConfigError for agents that have no two levels.
+    """
     c = system.config
-    if c.agent.name not in build.HIERARCHICAL:
+    if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
-        raise ConfigError(f"agent '{c.agent.name}' has no two levels; as processes play: {allowed}")
-    text = c.model_dump_json()
-    nodes = {
-        "driver": NodeSpec("hjepa.factories:make_world", {"config": text, "gui": gui}),
-        "high": NodeSpec("hjepa.factories:make_high", {"config": text}),
-        "low": NodeSpec("hjepa.factories:make_low", {"config": text}),
-    }
+        raise ConfigError(f"agent '{c.agent.name}' has no two levels; over the bus play: {allowed}")
     feed, starts = system.feed, system.starts()
-    period = c.low.replan_period_ms // 10
     carried = c.task.start == "carried"
     own: RobotState | None = None
-    with ProcessGraph(nodes, clock=c.run.clock, low_period_ticks=period, high_period_ticks=period) as graph:
+    with _graph(c, system.spec, processes, gui) as graph:
         for i in range(len(feed.id)):
             start = own if carried and own is not None else starts.state(i)
             seed = stroke_seed(c.task.seed, int(feed.id[i]))
@@ -183,6 +185,22 @@ def play_processes(system: System, *, gui: bool = False) -> Iterator[Played]:
             )
             own = _next_start(episode)
             yield Played(result, _recording(episode))
+
+
+def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool) -> Graph:
+    """Driver, high and low of a configuration, not started yet."""
+    period = c.low.replan_period_ms // 10
+    timing: dict[str, Any] = {"clock": c.run.clock, "low_period_ticks": period, "high_period_ticks": period}
+    if not processes:
+        world = factories.build_world(c, gui, record=True)
+        return InprocGraph(world, build.build_high(c, c.agent.name), build.build_low(c, spec, c.agent.name), **timing)
+    text = c.model_dump_json()
+    nodes = {
+        "driver": NodeSpec("hjepa.factories:make_world", {"config": text, "gui": gui}),
+        "high": NodeSpec("hjepa.factories:make_high", {"config": text}),
+        "low": NodeSpec("hjepa.factories:make_low", {"config": text}),
+    }
+    return ProcessGraph(nodes, **timing)
 
 
 def decisions_of(episode: Episode) -> list[tuple[int, Decision]]:

@@ -18,7 +18,7 @@ DATA = Path("data/swings")
 def collect(
     config: options.Config = "badminton",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the shards go.")] = DATA,
-    swings: Annotated[int, typer.Option("--swings", min=1, help="How many swings in all.")] = 20_000,
+    swings: Annotated[int, typer.Option("--swings", min=1, help="How many swings in all.")] = 10_000,
     workers: options.Workers = 2,
     seed: options.Seed = None,
     sets: options.Sets = None,

@@ -32,7 +32,8 @@ def demo(
 ) -> None:
     """Return strokes that real players hit; writes demo.mp4, summary.json, strokes.csv and landings.png.
 
-    Every shot is chosen by the high-level JEPA and executed by the low-level one. No display and no GPU needed.
+    Every shot is chosen by the high-level JEPA and executed by the low-level one; robot and levels talk over ZMQ. No
+    display and no GPU needed.
     """
     changes = options.changes(
         sets,
@@ -52,7 +53,8 @@ def demo(
     with play.judging(console) as judging:
         system.starts(judging=judging)
     begun = time.monotonic()
-    source = api.play_processes(system, gui=gui) if processes else api.play(system, record=True, gui=gui)
+    over_bus = processes or system.two_levels
+    source = api.play_bus(system, processes=processes, gui=gui) if over_bus else api.play(system, record=True, gui=gui)
     kept = play.show(console, source)
     reference = api.reference()
     summary = summarise(

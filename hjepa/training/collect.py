@@ -37,7 +37,7 @@ _ASIDE = Launch(np.array([4.0, 0.0, 1.0]), np.array([2.0, 0.0, 1.0]))  # a shutt
 class CollectConfig:
     """How many swings, and how far from the teacher."""
 
-    swings: int = 12000
+    swings: int = 10000
     shard: int = 200
     latent_noise: float = 0.15  # standard deviation in units of the data's spread
     noisy_share: float = 0.7

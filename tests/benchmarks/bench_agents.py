@@ -6,8 +6,10 @@
 
 Strokes are drawn from the split's matches and, with --worlds, dealt to so many worlds whose drag length, restitution,
 tracker delay and tracker noise are drawn uniformly from the ranges of the task; no agent is told. An agent starts every
-world afresh and keeps what it learns there from stroke to stroke. Feasible means feasible in the nominal world. Writes
-a CSV of strokes per agent and prints a table; differences to the first agent are resampled by match and training seed.
+world afresh and keeps what it learns there from stroke to stroke. `oracle-sensors` is the oracle without its
+privilege: nominal physics, and a filter on the same sensors as the others instead of the true state. Feasible means
+feasible in the nominal world. Writes a CSV of strokes per agent and prints a table; differences to the first agent are
+resampled by match and training seed.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
 from hjepa import api
+from hjepa.build import timing_of
+from hjepa.evaluation.baselines import ClassicalAgent
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Starts
 from hjepa.evaluation.metrics import paired_bootstrap, rate, shot_realised, within
 from hjepa.evaluation.results import StrokeResult, write_csv
+from hjepa.tasks.badminton.estimate import FilterConfig
 
+NOMINAL = "oracle-sensors"
 RANGES = {
     "drag_length_m": (4.1, 5.4),
     "restitution": (0.4, 0.7),
@@ -56,12 +62,22 @@ def worlds(count: int, seed: int) -> list[list[str]]:
     return [[f"world.{name}={rng.uniform(*span):.4f}" for name, span in RANGES.items()] for _ in range(count)]
 
 
+def nominal(system: api.System) -> ClassicalAgent:
+    """The oracle with the same sensors: it believes in the nominal world, whatever the flights and returns show."""
+    certain = FilterConfig(drag_spread=1e-6, drag_walk=0.0)
+    return ClassicalAgent(system.spec, timing_of(system.config), sight=certain)
+
+
 def play(agent: str, base: list[str], options: argparse.Namespace, out: Path) -> Row:
     """All strokes of one agent, with every training seed's weights."""
     results: list[StrokeResult] = []
     begun = time.monotonic()
     for k, folder in enumerate(options.weights or [""]):
-        named = [*base, f"agent.name={agent}", *([f"agent.weights={folder}"] if folder else [])]
+        named = [
+            *base,
+            f"agent.name={'oracle' if agent == NOMINAL else agent}",
+            *([f"agent.weights={folder}"] if folder else []),
+        ]
         whole = api.load("badminton", named)
         starts, places = whole.starts(), worlds(options.worlds, options.seed)
         for rows, place in zip(np.array_split(np.arange(len(starts.feasible)), len(places)), places, strict=True):
@@ -70,7 +86,7 @@ def play(agent: str, base: list[str], options: argparse.Namespace, out: Path) ->
             with system.world() as world:
                 strokes = run(
                     world,
-                    system.agent(agent),
+                    nominal(system) if agent == NOMINAL else system.agent(agent),
                     whole.feed.take(rows),
                     part,
                     replan_period_ms=c.low.replan_period_ms,

@@ -25,9 +25,19 @@ class PlayedBack:
 
     def __init__(self, config: Config) -> None:
         self.config, self.spec = config, SPEC
+        self.two_levels = config.agent.name == "hjepa"
 
     def starts(self, judging: Callable[[int, int], None]) -> None:
         judging(self.config.task.strokes, self.config.task.strokes)
+
+
+def over_the_bus(system: PlayedBack, *, processes: bool = False, gui: bool = False) -> Iterator[Played]:
+    assert system.two_levels
+    BUS.append(processes)
+    yield from strokes(system, record=True)
+
+
+BUS: list[bool] = []  # how the bus was asked for
 
 
 def strokes(system: PlayedBack, *, record: bool = False, gui: bool = False) -> Iterator[Played]:
@@ -52,6 +62,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     api = ModuleType("hjepa.api")
     api.load = PlayedBack  # type: ignore[attr-defined]
     api.play = strokes  # type: ignore[attr-defined]
+    api.play_bus = over_the_bus  # type: ignore[attr-defined]
     api.reference = lambda: SimpleNamespace(classifier_accuracy=0.8, humans_entropy=4.0)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hjepa.api", api)
     monkeypatch.setattr(hjepa, "api", api, raising=False)
@@ -87,6 +98,13 @@ def test_demo_writes_into_an_existing_folder_and_can_leave_out_the_film(system: 
     assert sorted(p.name for p in (system / "mine").iterdir()) == [
         "landings.png", "note.txt", "strokes.csv", "summary.json",
     ]  # fmt: skip
+
+
+def test_two_levels_are_shown_over_the_bus_and_others_are_not(system: Path) -> None:
+    BUS.clear()
+    for words in ((), ("--processes",), ("--agent", "oracle")):
+        assert run("demo", "--strokes", "1", "--out", "a", "--no-video", *words) == 0
+    assert BUS == [False, True]
 
 
 def test_a_failure_on_the_way_writes_nothing(system: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,11 +39,11 @@ def same(ours: Played, theirs: Played) -> None:
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("start", ["receiver", "carried"])
-def test_three_processes_play_what_one_plays(weights: Path, start: str) -> None:
+@pytest.mark.parametrize(("start", "processes"), [("receiver", True), ("carried", True), ("receiver", False)])
+def test_over_the_bus_is_played_what_direct_calls_play(weights: Path, start: str, processes: bool) -> None:
     loaded = system(weights, f"task.start={start}")
     direct = list(api.play(loaded, record=True))
-    bus = list(api.play_processes(loaded))
+    bus = list(api.play_bus(loaded, processes=processes))
     assert len(direct) == len(bus) == 2
     for ours, theirs in zip(direct, bus):
         same(ours, theirs)
@@ -52,9 +52,9 @@ def test_three_processes_play_what_one_plays(weights: Path, start: str) -> None:
         assert ours.result.start == start
 
 
-def test_processes_are_for_two_levels(weights: Path) -> None:
-    with pytest.raises(ConfigError, match="'classical' has no two levels; as processes play: hjepa, reactive"):
-        next(api.play_processes(system(weights, "agent.name=classical")))
+def test_the_bus_is_for_two_levels(weights: Path) -> None:
+    with pytest.raises(ConfigError, match="'classical' has no two levels; over the bus play: hjepa, reactive"):
+        next(api.play_bus(system(weights, "agent.name=classical")))
 
 
 def test_the_oracle_returns_what_is_feasible(weights: Path) -> None:
