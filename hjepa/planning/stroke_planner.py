@@ -31,6 +31,7 @@ from hjepa.planning.objectives import (
 )
 from hjepa.planning.protocols import Planner, Residual
 from hjepa.planning.recorded import RecordedEnergy
+from hjepa.planning.recorded import record as recorded
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
@@ -42,6 +43,7 @@ class LowPlanConfig:
     goal_latency_s: float = 0.03  # what the high level takes: added when it asks what is reachable
     first_starts: int = 5
     first_iterations: int = 5
+    first_kept: int = 2  # of the starts, after half of the iterations
     starts: int = 1
     iterations: int = 3
     accept_margin: float = 0.0
@@ -103,14 +105,21 @@ class StrokePlanner:
         record: bool = False,
     ) -> None:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
-        context: what learns from past strokes (None: the nominal world for ever); record: score candidates by a
-        recording of the energy (TorchScript), where the goal is an embedding."""
+        context: what learns from past strokes (None: the nominal world for ever); record: run recordings (TorchScript)
+        of what the level computes, of the energy too where the goal is an embedding."""
         self.level, self.proposal, self.spec, self.root = level, proposal, spec, root
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
         self.limits, self._own = limits_of(spec), own_residuals(level.codec, spec.joints)
         self._recorded = RecordedEnergy(level, self.limits, weights, self._example()) if record and not term else None
+        self._see: Callable[..., Tensor] = level.see
+        self._foresee: Callable[..., tuple[Tensor, Tensor]] = self._outcome
+        if record:
+            c, J, X = level.config, spec.joints, len(level.codec.low) + 1
+            joints = torch.zeros(1, J), torch.zeros(1, J)
+            self._see = recorded(level, level.see, (torch.zeros(1, c.window, 3), torch.ones(1, c.window), *joints))
+            self._foresee = recorded(level, self._outcome, (torch.zeros(1, c.state), torch.zeros(1, X)))
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -194,10 +203,14 @@ class StrokePlanner:
 
     def _note(self, goal_id: int, z: Tensor, x: Tensor, energy: float, count: int) -> None:
         """Keep what is expected of the chosen x (X,)."""
-        self._expected, _ = self.level.foresee(z, x[None, :-1], x[None, -1:] * TIME_S)
-        landing = self.level.read(self._expected)["landing_m"][0].double().numpy()
-        m = x[:-1].double().numpy()
-        self._explained = MotorPlan(goal_id, m, energy, count, 0.0, landing, self.flop * count / 1e6)
+        self._expected, landing = self._foresee(z, x[None])
+        m, xy = x[:-1].double().numpy(), landing[0].double().numpy()
+        self._explained = MotorPlan(goal_id, m, energy, count, 0.0, xy, self.flop * count / 1e6)
+
+    def _outcome(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The outcome embedding (N, E) that x (N, X) brings, and the landing point (N, 2) read of it."""
+        outcome, _ = self.level.foresee(z, x[:, :-1], x[:, -1:] * TIME_S)
+        return outcome, self.level.read(outcome)["landing_m"]
 
     def _search(
         self,
@@ -215,8 +228,11 @@ class StrokePlanner:
             residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
             if not c.search:
                 return proposals[0], float(energy[0]), proposals[:1], len(proposals)
-            plan = self.planner.plan(residual, proposals[: c.first_starts], c.first_iterations)
-            return plan.x, plan.energy, plan.starts[: c.starts], plan.evaluations + len(proposals)
+            half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
+            rough = self.planner.plan(residual, proposals[: c.first_starts], half)
+            plan = self.planner.plan(residual, rough.starts[: c.first_kept], c.first_iterations - half)
+            count = len(proposals) + rough.evaluations + plan.evaluations
+            return plan.x, plan.energy, plan.starts[: c.starts], count
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
@@ -281,7 +297,7 @@ class StrokePlanner:
 
     def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         joints = _row(observation.q_rad), _row(observation.dq_rad_s)
-        z = self.level.see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints)
+        z = self._see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints)
         return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
 
     def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:

@@ -32,7 +32,7 @@ OTHER_NOISE_M, OTHER_DELAY, OTHER_DROPOUT = 0.030, 6, 0.06  # at most, of a wors
 class LowTraining:
     """Weights and length of the training. A weight of 0 switches a loss off (ablations)."""
 
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 512
     rate: float = 2e-3
     noise_m: float = 0.010
@@ -231,7 +231,7 @@ def loss(
     aim = target.detach() if c.stop_gradient else target
     parts = {"prediction": c.prediction * F.mse_loss(predicted, aim)}
     if c.regulariser == "sigreg" and c.collapse:
-        parts["collapse"] = c.collapse * (_SIGREG(target, generator) + _SIGREG(predicted, generator))
+        parts["collapse"] = c.collapse * sum(_SIGREG(e[::2], generator) for e in (target, predicted))
     elif c.regulariser == "vicreg" and c.collapse:
         parts["collapse"] = c.collapse * torch.stack([t for e in (target, predicted) for t in vicreg(e)]).sum()
     if c.bridge:

@@ -51,9 +51,9 @@ class LowRun:
     body_steps: int = 3000  # 0: none
     body_batch: int = 768
     polish_steps: int = 3000
-    settle_steps: int = 2500
+    settle_steps: int = 2000
     settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
-    refine_steps: int = 1200
+    refine_steps: int = 1000
     refine_rate: float = 4e-4  # a quarter of the first one: a faster start throws the proposals away (docs/log.md)
 
 
@@ -322,6 +322,22 @@ def train(
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     prepared = prepare(spec, codec, swings, launches, high, run.pairs, run.level, out / "pairs.npz")
+    return fit(spec, prepared, high, run, out, header=header, progress=progress, writer=writer)
+
+
+def fit(
+    spec: RobotSpec,
+    prepared: Prepared,
+    high: HighModel,
+    run: LowRun,
+    out: Path,
+    *,
+    header: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+    writer: Writer | None = None,
+) -> Path:
+    """All stages on data that are ready; returns the path of the weights."""
+    codec = prepared.data.codec
     high_root = torch.linalg.cholesky(high.precision.double()).T.float()
     level = train_level(prepared, codec, high_root, run, out, progress, writer)
     root = goal_metric(high)

@@ -16,6 +16,7 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -31,13 +32,14 @@ from hjepa.models.checkpoint import load_codec
 from hjepa.models.high import load_high
 from hjepa.models.low import load_low
 from hjepa.planning.objectives import LowWeights
-from hjepa.training import train_low
 from hjepa.training.collect import load_swings
 from hjepa.training.low import LowTraining
+from hjepa.training.low_data import Prepared, prepare
+from hjepa.training.pairs import PairConfig
 from hjepa.training.pipeline import CODEC, launches
 from hjepa.training.proposal import ProposalTraining
 from hjepa.training.searched import SearchedConfig
-from hjepa.training.train_low import LowRun
+from hjepa.training.train_low import LowRun, fit
 from robots.spec import load_spec
 
 BASE = "JEPA, bridge, heads (SIGReg)"
@@ -72,7 +74,7 @@ def settings(variant: Variant, seed: int, steps: int) -> LowRun:
         level=LowTraining(steps=steps, seed=seed),
         proposal=ProposalTraining(hindsight_steps=steps * 2 // 5, energy_steps=steps * 3 // 5),
         searched=SearchedConfig(motions=0),
-        body_steps=1500,
+        body_steps=800,
         polish_steps=0,
         settle_steps=0,
         refine_steps=0,
@@ -81,24 +83,22 @@ def settings(variant: Variant, seed: int, steps: int) -> LowRun:
     return replace(short, level=replace(short.level, **variant.level), **variant.run)
 
 
+@cache
+def data(folder: Path, high: Path, pairs: Path) -> Prepared:
+    """The same for every variant."""
+    x0, v0, _ = launches(7000, 3000, 0)
+    swings, codec, spec = load_swings(folder), load_codec(folder / CODEC), load_spec("courtbot")
+    return prepare(spec, codec, swings, (x0, v0), load_high(high), PairConfig(), LowTraining(), pairs)
+
+
 def train(variant: Variant, seed: int, out: Path, options: argparse.Namespace) -> None:
-    """Weights of a variant in `out`; pairs are shared by all."""
+    """Weights of a variant in `out`."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    shared = options.out / "pairs.npz"
-    if shared.exists() and not (out / "pairs.npz").exists():
-        (out / "pairs.npz").symlink_to(shared.resolve())
-    x0, v0, _ = launches(7000, 3000, 0)
-    high = load_high(options.high / "high.safetensors")
-    train_low.train(
-        load_spec("courtbot"), load_codec(options.data / CODEC), load_swings(options.data), (x0, v0), high,
-        settings(variant, seed, options.steps), out,
-    )  # fmt: skip
-    if not shared.exists():
-        (out / "pairs.npz").replace(shared)
-    target = out / "high.safetensors"
-    if not target.exists():
-        target.write_bytes((options.high / "high.safetensors").read_bytes())
+    high = options.high / "high.safetensors"
+    prepared = data(options.data, high, options.out / "pairs.npz")
+    fit(load_spec("courtbot"), prepared, load_high(high), settings(variant, seed, options.steps), out)
+    (out / "high.safetensors").write_bytes(high.read_bytes())
 
 
 def play(variant: Variant, seed: int, out: Path, options: argparse.Namespace) -> list[StrokeResult]:
@@ -141,8 +141,8 @@ def main() -> None:
     parser.add_argument("--high", type=Path, required=True, help="folder with high.safetensors")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--strokes", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--strokes", type=int, default=100)
     parser.add_argument("--feed-seed", type=int, default=11)
     parser.add_argument("--only", nargs="+", default=[], help="variants whose name contains one of these")
     options = parser.parse_args()

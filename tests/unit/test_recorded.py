@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hjepa.planning.objectives import LowWeights, Situation, StrokeResidual
-from hjepa.planning.recorded import RecordedEnergy
+from hjepa.planning.recorded import RecordedEnergy, record
 from hjepa.planning.stroke_planner import limits_of
 from tests import tiny
 
@@ -31,3 +31,16 @@ def test_recorded_and_plain_agree(rows: int, candidates: int) -> None:
             assert played_back.energy(x) == pytest.approx(plain.energy(x), rel=1e-3)
     assert torch.equal(recorded.low, plain.low)
     assert torch.equal(recorded.high, plain.high)
+
+
+def test_a_recorded_function_gives_the_numbers_of_the_plain_one() -> None:
+    level, c = tiny.low().level, tiny.LOW
+    example = torch.zeros(1, c.window, 3), torch.ones(1, c.window), torch.zeros(1, 8), torch.zeros(1, 8)
+    see = record(level, level.see, example)
+    for seed in (3, 4):
+        g = torch.Generator().manual_seed(seed)
+        mask = (torch.rand(1, c.window, generator=g) > 0.3).float()
+        window = torch.randn(1, c.window, 3, generator=g) * mask[..., None]
+        joints = torch.randn(2, 1, 8, generator=g)
+        with torch.no_grad():
+            assert see(window, mask, *joints) == pytest.approx(level.see(window, mask, *joints), rel=1e-3, abs=1e-4)
