@@ -9,7 +9,6 @@ stands where the real receiver stood, where that is known. Legend: N strokes, J 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hjepa import stroke
+from hjepa.arrays import load_arrays, save_arrays
 from hjepa.errors import DataError
 from hjepa.protocols import World
 from hjepa.tasks.badminton.feeds import FeedTable, type_name
@@ -88,7 +88,7 @@ def judge(
         rows.append(row)
         done = len(rows)
         if path is not None and (done % config.save_every == 0 or done == total):
-            _save(path, rows)
+            save_arrays(path, _stack(rows)._asdict())
         if progress:
             progress(done, total)
     return _stack(rows)
@@ -220,22 +220,10 @@ def _stack(rows: list[_Row]) -> Starts:
     return Starts(*columns, np.stack(end_q), np.stack(end_dq))
 
 
-def _save(path: Path, rows: list[_Row]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez(temporary, **_stack(rows)._asdict())
-    os.replace(temporary, path)
-
-
 def _load(path: Path, total: int) -> list[_Row]:
     if not path.exists():
         return []
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            s = Starts(*(file[name] for name in Starts._fields))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"start states '{path}' are damaged ({error}): delete the file and run again") from error
+    s = Starts(**load_arrays(path, Starts._fields, "file of start states", "delete it and run again"))
     kept = zip(*s, strict=True)
     return [(q, dq, bool(f), int(n), end_q, end_dq) for q, dq, f, n, end_q, end_dq in kept][:total]
 

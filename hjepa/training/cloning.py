@@ -7,18 +7,17 @@ slots, J joints.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from hjepa.arrays import load_arrays, save_arrays
 from hjepa.errors import DataError
 from hjepa.models.cloned import CloneConfig, PlanClone
 from hjepa.models.low import LowInput
@@ -172,9 +171,7 @@ def _write(path: Path, rows: list[_Row], seed: NDArray[np.int64]) -> None:
         raise DataError(f"shard '{path}': the teacher returned none of its strokes; allowed: at least one return")
     columns = {name: np.stack(column) for name, column in zip(Examples._fields, zip(*rows, strict=True), strict=True)}
     arrays: dict[str, Any] = {name: c if c.dtype == bool else c.astype(np.float32) for name, c in columns.items()}
-    temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(temporary, seed=seed, **arrays)
-    os.replace(temporary, path)
+    save_arrays(path, arrays | {"seed": seed}, compressed=True)
 
 
 def load_examples(folder: Path) -> Examples:
@@ -187,11 +184,7 @@ def load_examples(folder: Path) -> Examples:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """Columns of a shard and the seeds of its strokes."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in (*Examples._fields, "seed")}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise DataError(f"shard '{path}' is damaged ({error}): delete it and collect again") from error
+    return load_arrays(path, (*Examples._fields, "seed"), "shard", "delete it and collect again")
 
 
 def fit(

@@ -8,7 +8,6 @@ event, Q after it, R racket instants (1 ms).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from hjepa import motion, stroke
+from hjepa.arrays import load_arrays, save_arrays
 from hjepa.errors import DataError
 from hjepa.models.checkpoint import load_codec
 from hjepa.models.motor import MotorCodec
@@ -101,14 +101,8 @@ def load_swings(folder: Path) -> Swings:
     paths = sorted(folder.glob("swings_*.npz"))
     if not paths:
         raise DataError(f"no swings in '{folder}': expected swings_*.npz; run `hjepa collect` first")
-    parts = []
-    for path in paths:
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                parts.append([data[name] for name in Swings._fields])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"shard '{path}' is damaged ({error}): delete it and collect again") from error
-    return Swings(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    parts = [load_arrays(path, Swings._fields, "shard", "delete it and collect again") for path in paths]
+    return Swings(*(np.concatenate([part[name] for part in parts]) for name in Swings._fields))
 
 
 def _shard_path(out: Path, k: int) -> Path:
@@ -124,10 +118,7 @@ def _collect_shard(job: _Job) -> int:
     columns: dict[str, Any] = {
         field: np.stack([row[i] for row in rows]).astype(np.float32) for i, field in enumerate(Swings._fields)
     }
-    path = _shard_path(Path(job.out), job.shard)
-    temporary = path.with_suffix(".part.npz")
-    np.savez(temporary, **columns)
-    os.replace(temporary, path)
+    save_arrays(_shard_path(Path(job.out), job.shard), columns)
     return job.shard
 
 

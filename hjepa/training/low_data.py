@@ -6,13 +6,14 @@ Legend: N pairs, F flights, W samples after the event, G goal space.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hjepa.arrays import load_arrays, save_arrays
 from hjepa.errors import DataError
 from hjepa.models.high import HighModel, canonical
 from hjepa.models.motor import MotorCodec
@@ -70,16 +71,13 @@ def prepare(
 
 def _cached_pairs(spec: RobotSpec, swings: Swings, flights: Flights, config: PairConfig, cache: Path | None) -> Pairs:
     if cache and cache.exists():
-        with np.load(cache, allow_pickle=False) as kept:
-            if int(kept["swings"]) == len(swings.latent) and int(kept["flights"]) == len(flights.x_m):
-                return Pairs(*(kept[name] for name in Pairs._fields))
+        kept = load_arrays(cache, (*Pairs._fields, "swings", "flights"), "file of pairs", "delete it and run again")
+        if int(kept["swings"]) == len(swings.latent) and int(kept["flights"]) == len(flights.x_m):
+            return Pairs(*(kept[name] for name in Pairs._fields))
     pairs = pair(spec, swings, flights, config)
     if cache:
-        temporary = cache.with_suffix(".part.npz")
-        counts = {"swings": np.array(len(swings.latent)), "flights": np.array(len(flights.x_m))}
-        columns: dict[str, Any] = pairs._asdict() | counts
-        np.savez(temporary, **columns)
-        temporary.replace(cache)
+        counts = {"swings": len(swings.latent), "flights": len(flights.x_m)}
+        save_arrays(cache, pairs._asdict() | counts)
     return pairs
 
 

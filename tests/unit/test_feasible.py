@@ -94,7 +94,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     feed, config = feed_of(2), f.FeasibleConfig()
     path = tmp_path / f"starts_{f.feed_key(SPEC, feed, config)}.npz"
     path.write_bytes(b"nothing")
-    with pytest.raises(DataError, match="delete the file"):
+    with pytest.raises(DataError, match="delete it and run again"):
         f.judge(FakeCourt(SPEC), feed, tmp_path, config)
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 # every room may import these and its own files: borders, and plain arithmetic on arrays
 COMMON = {
     *("numpy", "hjepa.types", "hjepa.protocols", "hjepa.errors"),
-    *("hjepa.motion", "hjepa.stroke", "hjepa.handover"),
+    *("hjepa.motion", "hjepa.stroke", "hjepa.handover", "hjepa.arrays"),
 }
 ANY = {"*"}
 
@@ -25,6 +25,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/motion.py": set(),
     "hjepa/stroke.py": set(),
     "hjepa/handover.py": set(),
+    "hjepa/arrays.py": set(),
     "hjepa/diary.py": set(),
     "hjepa/models": {"torch", "safetensors"},
     "hjepa/planning": {"torch"},  # models are reached through protocols

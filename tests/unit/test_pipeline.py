@@ -56,7 +56,7 @@ def test_a_second_call_finds_everything_done(data: Path, monkeypatch: pytest.Mon
 
 def test_damaged_events_are_named(tmp_path: Path) -> None:
     (tmp_path / "events.npz").write_bytes(b"PK")
-    with pytest.raises(DataError, match="teacher's events .* are damaged"):
+    with pytest.raises(DataError, match="teacher's events .* is damaged"):
         collect_swings(tiny.SPEC, WORLD, tmp_path, SMALL, workers=1)
 
 
