@@ -23,6 +23,7 @@ from torch import Tensor
 from hjepa.protocols import Reachability
 from hjepa.types import NS, Array, Goal, Observation
 
+NET_SHARE = 2.0  # margins behind the net: a shuttle that falls nearer passes the tape by less than a plan is sure of
 NET_M, HALF_LENGTH_M, HALF_SINGLES_M = 1.524, 6.70, 2.59  # BWF Law 1; planning knows no task
 
 
@@ -145,7 +146,7 @@ class HighPlanner:
         c = self.config
         noise = np.random.default_rng([self._seed, 1]).standard_normal((len(w), 2))
         place = w[:, 1:3] + c.scatter_m * torch.from_numpy(noise).float()
-        depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -c.margin_m)
+        depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -NET_SHARE * c.margin_m)
         wide = HALF_SINGLES_M - c.margin_m
         return torch.cat([w[:, :1], depth, place[:, 1:].clamp(-wide, wide), w[:, 3:]], dim=-1)
 
@@ -195,7 +196,7 @@ def flight_window(observation: Observation, slots: int = 40) -> tuple[Array, Arr
 def _inside(placement: Tensor, margin_m: float) -> Tensor:
     """(C,) True where a canonical placement (C, 2) lies well inside the opponent's singles court and behind the net."""
     depth, across = -placement[:, 0], placement[:, 1].abs()
-    return (depth >= margin_m) & (depth <= HALF_LENGTH_M - margin_m) & (across <= HALF_SINGLES_M - margin_m)
+    return (depth >= NET_SHARE * margin_m) & (depth <= HALF_LENGTH_M - margin_m) & (across <= HALF_SINGLES_M - margin_m)
 
 
 def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, c: HighPlanConfig) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 from hjepa import motion
 
 TIP_M = 0.15  # from the racket's centre to its tip
-FOLLOW_S = 0.06  # a racket goes on for about this time at its speed
+FOLLOW_S = 0.08  # a racket goes on for hardly more than this time at its speed (nine of ten recorded swings)
 NET_CLEAR_M = 0.10
 NET_MARGIN_M = 0.25  # three times the error of the predicted height at the net
 WAY_SHARES = torch.tensor([0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0])[:, None, None]  # instants of the way looked at

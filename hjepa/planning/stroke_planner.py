@@ -47,7 +47,8 @@ class LowPlanConfig:
     starts: int = 1
     iterations: int = 3
     accept_margin: float = 0.0
-    alarm_energy: float = 8.0  # above this the proposals are asked again
+    alarm_energy: float = 8.0  # above this the proposals are asked again, and points far around them
+    strayed: int = 96  # such points
     freeze_s: float = 0.06  # nearer to the event than this the latent stays
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
@@ -77,6 +78,7 @@ class Committed(NamedTuple):
 
 
 SHAPE = -2  # index in x of the number that names the switch of the motion
+STRAY = 0.6  # their spread, in search units
 LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
 
 
@@ -111,6 +113,7 @@ class StrokePlanner:
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
+        self._generator = torch.Generator()
         self.limits, self._own = limits_of(spec), own_residuals(level.codec, spec.joints)
         self._recorded = RecordedEnergy(level, self.limits, weights, self._example()) if record and not term else None
         self._see: Callable[..., Tensor] = level.see
@@ -125,6 +128,7 @@ class StrokePlanner:
     def reset(self, seed: int = 0) -> None:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
+        self._generator.manual_seed(seed)
         self._committed: Committed | None = None
         self._expected: Tensor | None = None
         self._look: Look | None = None
@@ -230,9 +234,11 @@ class StrokePlanner:
                 return proposals[0], float(energy[0]), proposals[:1], len(proposals)
             half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
             rough = self.planner.plan(residual, proposals[: c.first_starts], half)
-            plan = self.planner.plan(residual, rough.starts[: c.first_kept], c.first_iterations - half)
-            count = len(proposals) + rough.evaluations + plan.evaluations
-            return plan.x, plan.energy, plan.starts[: c.starts], count
+            starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
+            if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
+                starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
+            plan = self.planner.plan(residual, starts, c.first_iterations - half)
+            return plan.x, plan.energy, plan.starts[: c.starts], count + plan.evaluations
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
@@ -240,7 +246,7 @@ class StrokePlanner:
         now = self._kept_energy(residual, warm[:1], old)
         if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints)
-            warm = torch.cat([warm[:1], fresh[: c.first_starts - 1]])
+            warm = torch.cat([warm[:1], fresh[:2], self._strayed(residual, fresh)])
         plan = self.planner.plan(residual, warm, c.iterations)
         if plan.energy > now * (1.0 - c.accept_margin):
             return None, now, warm, plan.evaluations + 1
@@ -260,6 +266,14 @@ class StrokePlanner:
         energy = residual.energy(proposals)
         order = torch.argsort(energy)
         return proposals[order], energy[order]
+
+    def _strayed(self, residual: Scorer, proposals: Tensor) -> Tensor:
+        """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck."""
+        c, X = self.config, proposals.shape[1]
+        x = proposals[torch.arange(c.strayed) % len(proposals)]
+        x = x + STRAY * torch.randn(c.strayed, X, generator=self._generator)
+        x = torch.minimum(torch.maximum(x, residual.low), residual.high)
+        return x[torch.argsort(residual.energy(x))[: c.first_kept]]
 
     def _commit(
         self, x: Tensor, energy: float, own: float, spares: Tensor, stamp_ns: int, goal_id: int, situation: Situation
