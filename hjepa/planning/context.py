@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 FREEDOM = 4.0  # degrees of freedom of the heavy tail (Student)
-TRUST = 0.15  # of one stroke: searched motions come out worse than those the doubt was measured on
+TRUST = 0.4  # of one stroke: searched motions come out worse than those the doubt was measured on
 
 
 class Explaining(Protocol):
