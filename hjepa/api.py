@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 Report = Callable[[int, int, Mapping[str, float]], None]
 Judging = Callable[[int, int], None]
 WORLD = "robots.sim.court:CourtWorld"
-LESSONS = 1500  # strokes that the classical agent plays for `bc`
+LESSONS = 1000  # strokes that the classical agent plays for `bc`
 
 
 class System:

@@ -173,5 +173,5 @@ def test_scattered_targets_stay_inside_the_margin_and_are_fixed_by_the_seed():
         assert np.array_equal(found.target_xy_m, planner.candidates(*_window()).target_xy_m)
         targets.append(found.target_xy_m)
     depth, across = np.concatenate(targets).T
-    assert depth.min() >= 0.30 - 1e-6 and depth.max() <= 6.40 + 1e-6 and np.abs(across).max() <= 2.29 + 1e-6
+    assert depth.min() >= 0.60 - 1e-6 and depth.max() <= 6.40 + 1e-6 and np.abs(across).max() <= 2.29 + 1e-6
     assert depth.std() > 1.0 and len(np.unique(depth)) > 40

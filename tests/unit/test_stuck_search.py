@@ -1,0 +1,72 @@
+"""A search whose proposals all lie in the wrong basin is started again from far around them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from tests import tiny
+
+torch.set_num_threads(1)
+X = 16
+JOINTS = torch.zeros(1, 8), torch.zeros(1, 8)
+
+
+class TwoBasins:
+    """Energy 0 at x = -1, but everything beyond x > 0 runs down to a ledge of energy 50 at x = 2."""
+
+    def __init__(self) -> None:
+        self.low, self.high = torch.full((X,), -4.0), torch.full((X,), 4.0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        ledge = torch.cat([x[:, :1] - 2.0, torch.full_like(x[:, :1], 10.0)], dim=-1)
+        well = torch.cat([x[:, :1] + 1.0, torch.zeros_like(x[:, :1])], dim=-1)
+        return torch.where(x[:, :1] > 0.0, ledge, well)
+
+    def energy(self, x: Tensor) -> Tensor:
+        return 0.5 * (self(x) ** 2).sum(-1)
+
+
+def planner(**changes: int) -> StrokePlanner:
+    bundle = tiny.low()
+
+    def wrong(z: Tensor, g: Tensor, q: Tensor, dq: Tensor) -> Tensor:
+        x = torch.zeros(len(z), 4, X)
+        x[..., 0], x[..., -1] = 0.5, 3.0
+        return x
+
+    config = replace(LowPlanConfig(), **changes)
+    made = StrokePlanner(bundle.level, wrong, tiny.SPEC, bundle.root, config)
+    made.reset(5)
+    return made
+
+
+def first_plan(made: StrokePlanner) -> float:
+    z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
+    with torch.no_grad():
+        return made._search(TwoBasins(), z, g, JOINTS, None, 0)[1]
+
+
+def test_without_looking_around_it_stays_stuck() -> None:
+    assert first_plan(planner(strayed=0)) == pytest.approx(50.0, abs=0.5)
+
+
+def test_looking_around_finds_the_other_basin() -> None:
+    assert first_plan(planner()) < 0.1
+
+
+def test_points_far_around_are_the_best_of_those_drawn_and_in_the_box() -> None:
+    made, problem = planner(), TwoBasins()
+    proposals = torch.full((4, X), 3.9)
+    x = made._strayed(problem, proposals)
+    assert x.shape == (made.config.first_kept, X)
+    assert (x <= problem.high).all()
+    assert (x >= problem.low).all()
+    energy = problem.energy(x)
+    assert energy[0] <= energy[1] < problem.energy(proposals)[0]
+    made.reset(5)
+    assert torch.equal(made._strayed(problem, proposals), x)  # a seed, a draw
+    made.reset(6)
+    assert not torch.equal(made._strayed(problem, proposals), x)
