@@ -125,7 +125,7 @@ class HighSection(Section):
     candidates: int = key(16, "macro-actions weighed per decision", ge=1)
     samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
     prior_floor: float = key(0.003, "macro-actions less probable than this are outside the support", ge=0, lt=1)
-    margin_m: float = key(0.30, "targets lie this far (m) inside the singles court", ge=0, lt=2)
+    margin_m: float = key(0.30, "targets lie this far (m) inside the lines, twice as far behind the net", ge=0, lt=2)
     net_margin_m: float = key(0.10, "predicted height (m) over the tape", ge=0)
     name_floor: float = key(0.5, "least probability that the shot is what it is called", ge=0, lt=1)
     weights: HighWeightsSection = HighWeightsSection()

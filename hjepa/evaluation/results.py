@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hjepa.errors import DataError
 from hjepa.types import Array
 
 Point = tuple[float, float]
@@ -103,3 +104,37 @@ def write_csv(path: Path, results: Sequence[StrokeResult]) -> None:
         writer = csv.DictWriter(file, header)
         writer.writeheader()
         writer.writerows(_columns(result) for result in results)
+
+
+def read_csv(path: Path) -> list[StrokeResult]:
+    """What `write_csv` wrote; of a stroke's plan times only the largest is there. DataError for another file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = set(_columns(StrokeResult(id=""))) - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(
+                f"'{path}' has no column {sorted(missing)[0]}; allowed: what `hjepa demo` writes as strokes.csv"
+            )
+        return [_result(row) for row in reader]
+
+
+def _result(row: dict[str, str]) -> StrokeResult:
+    values: dict[str, Any] = {}
+    for field in fields(StrokeResult):
+        stem = field.name.removesuffix("_xy_m")
+        if field.name.endswith("_xy_m"):
+            values[field.name] = (_number(row[f"{stem}_x_m"]), _number(row[f"{stem}_y_m"]))
+        elif field.name.startswith("plan_ms_"):
+            most = _number(row[f"{field.name}_max"])
+            values[field.name] = () if math.isnan(most) else (most,)
+        elif isinstance(field.default, bool):
+            values[field.name] = row[field.name] == "1"
+        elif isinstance(field.default, (int, float)):
+            values[field.name] = type(field.default)(_number(row[field.name]))
+        else:
+            values[field.name] = row[field.name]
+    return StrokeResult(**values)
+
+
+def _number(text: str) -> float:
+    return float(text) if text else NAN

@@ -11,7 +11,6 @@ there.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import torch
 from hjepa import api
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.metrics import paired_bootstrap, rate, within
-from hjepa.evaluation.results import StrokeResult, write_csv
+from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 from hjepa.models.checkpoint import load_codec
 from hjepa.models.high import load_high
 from hjepa.models.low import load_low
@@ -141,8 +140,8 @@ def main() -> None:
     parser.add_argument("--high", type=Path, required=True, help="folder with high.safetensors")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--strokes", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--strokes", type=int, default=80)
     parser.add_argument("--feed-seed", type=int, default=11)
     parser.add_argument("--only", nargs="+", default=[], help="variants whose name contains one of these")
     options = parser.parse_args()
@@ -150,12 +149,11 @@ def main() -> None:
     for seed in options.seeds:
         for name in wanted:
             out = options.out / f"v{list(VARIANTS).index(name)}_s{seed}"
-            if (out / "strokes.json").exists():
+            if (out / "strokes.csv").exists():
                 continue
             train(VARIANTS[name], seed, out, options)
             results = play(VARIANTS[name], seed, out, options)
             write_csv(out / "strokes.csv", results)
-            (out / "strokes.json").write_text(json.dumps([vars(r) for r in results]), encoding="utf-8")
             print(name, seed, line(name, [load_low(out / "low.safetensors").header["probe"]], results, []), flush=True)
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     print(f"commit {found.stdout.strip() or 'unknown'}, {options.steps} steps, {options.strokes} test strokes a run")
@@ -167,17 +165,11 @@ def main() -> None:
     everything: dict[str, list[StrokeResult]] = {}
     for k, name in enumerate(VARIANTS):
         runs = [options.out / f"v{k}_s{seed}" for seed in options.seeds]
-        done = [out for out in runs if (out / "strokes.json").exists()]
-        everything[name] = [r for out in done for r in read(out / "strokes.json")]
+        done = [out for out in runs if (out / "strokes.csv").exists()]
+        everything[name] = [r for out in done for r in read_csv(out / "strokes.csv")]
         if done:
             probes = [load_low(out / "low.safetensors").header["probe"] for out in done]
             print(line(name, probes, everything[name], everything[BASE]))
-
-
-def read(path: Path) -> list[StrokeResult]:
-    """Results as they were written."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return [StrokeResult(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
 
 
 if __name__ == "__main__":

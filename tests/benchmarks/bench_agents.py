@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_agents.py hjepa classical --strokes 300 --seed 7 --out runs/agents
     python tests/benchmarks/bench_agents.py hjepa classical oracle --worlds 10 --strokes 400 --out runs/robust
     python tests/benchmarks/bench_agents.py hjepa --weights runs/s0 --weights runs/s1 --strokes 1300 --out runs/seeds
+    python tests/benchmarks/bench_agents.py hjepa --read runs/seeds0/hjepa.csv --read runs/seeds1/hjepa.csv
 
 Strokes are drawn from the split's matches and, with --worlds, dealt to so many worlds whose drag length, restitution,
 tracker delay and tracker noise are drawn uniformly from the ranges of the task; no agent is told. An agent starts every
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +35,7 @@ from hjepa.evaluation.baselines import ClassicalAgent
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Starts
 from hjepa.evaluation.metrics import paired_bootstrap, rate, shot_realised, within
-from hjepa.evaluation.results import StrokeResult, write_csv
+from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 from hjepa.tasks.badminton.estimate import FilterConfig
 
 NOMINAL = "oracle-sensors"
@@ -80,7 +82,8 @@ def play(agent: str, base: list[str], options: argparse.Namespace, out: Path) ->
         ]
         whole = api.load("badminton", named)
         starts, places = whole.starts(), worlds(options.worlds, options.seed)
-        for rows, place in zip(np.array_split(np.arange(len(starts.feasible)), len(places)), places, strict=True):
+        every = np.arange(0, len(starts.feasible), options.every)
+        for rows, place in zip(np.array_split(every, len(places)), places, strict=True):
             system = api.load("badminton", [*named, *place])
             part, c = Starts(*(column[rows] for column in starts)), system.config
             with system.world() as world:
@@ -147,7 +150,9 @@ def main() -> None:
     """Play, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("agents", nargs="+")
+    parser.add_argument("--read", action="append", type=Path, help="table of CSVs written before, one a training seed")
     parser.add_argument("--strokes", type=int, default=300)
+    parser.add_argument("--every", type=int, default=1, help="play only one in so many of the drawn strokes")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--feed", default="test", choices=("test", "val", "random"))
     parser.add_argument("--worlds", type=int, default=0, help="so many drawn worlds instead of the nominal one")
@@ -157,7 +162,11 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     base = [f"task.feed={options.feed}", f"task.strokes={options.strokes}", f"task.seed={options.seed}", *options.sets]
-    rows = [play(agent, base, options, options.out) for agent in options.agents]
+    if options.read:
+        seeds = [replace(r, seed=k) for k, path in enumerate(options.read) for r in read_csv(path)]
+        rows = [Row(options.agents[0], seeds, [], [])]
+    else:
+        rows = [play(agent, base, options, options.out) for agent in options.agents]
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     print(f"commit {found.stdout.strip() or 'unknown'}, {options.feed} strokes, seed {options.seed}")
     apart = f"minus {rows[0].agent}, points: returned; within 1 m"

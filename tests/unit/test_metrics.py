@@ -12,7 +12,7 @@ from scipy import stats
 
 from hjepa.errors import DataError
 from hjepa.evaluation import metrics as m
-from hjepa.evaluation.results import StrokeResult, write_csv
+from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 
 
 def stroke(index: int, **changes: object) -> StrokeResult:
@@ -149,3 +149,13 @@ def test_csv_has_a_row_per_stroke_and_empty_cells_for_missing_values(tmp_path: P
     assert [row["id"] for row in rows] == ["s0", "miss"]
     assert (rows[0]["landing_x_m"], rows[0]["landing_error_m"], rows[0]["plan_ms_low_max"]) == ("3", "0", "5")
     assert (rows[1]["landing_x_m"], rows[1]["hit"]) == ("", "0")
+
+
+def test_a_table_of_strokes_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "strokes.csv"
+    played = [stroke(0, plan_ms_low=(5.0,), deadline_misses=2, seed=3), StrokeResult(id="7", feasible=False)]
+    write_csv(path, played)
+    assert repr(read_csv(path)) == repr(played)  # repr: not-a-numbers are not equal to themselves
+    path.write_text("id,match\n1,2\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has no column candidates"):
+        read_csv(path)
