@@ -157,11 +157,8 @@ def goal_metric(high: HighModel) -> Tensor:
 
 @torch.no_grad()
 def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
-    """Root (G, G) of the precision of predicted outcomes shortly before the event, on strokes never trained on: of
-    searched motions, where there are some, since those are what is played."""
-    data = prepared.data
-    rows = prepared.searched_held if len(prepared.searched_held) else prepared.held
-    rows = rows[data.pairs.hit[rows]][:4000]
+    """Root (G, G) of the precision of predicted outcomes shortly before the event, on strokes never trained on."""
+    data, rows = prepared.data, prepared.held[prepared.data.pairs.hit[prepared.held]]
     b = data.draw(rows, np.random.default_rng(5), 0.010, 0.02, np.full(len(rows), 0.1))
     z = level.in_context(level.encode(b.now), b.context)
     gap = level.goal_of(level.predict(z, b.action)) - level.goal_of(level.target(b.future))

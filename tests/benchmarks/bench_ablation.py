@@ -11,6 +11,7 @@ there.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import subprocess
 import sys
@@ -29,16 +30,17 @@ from hjepa.evaluation.metrics import paired_bootstrap, rate, within
 from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 from hjepa.models.checkpoint import load_codec
 from hjepa.models.high import load_high
-from hjepa.models.low import load_low
+from hjepa.models.low import LowLevel, load_low
 from hjepa.planning.objectives import LowWeights
+from hjepa.training import train_low
 from hjepa.training.collect import load_swings
-from hjepa.training.low import LowTraining
+from hjepa.training.low import LowData, LowTraining
 from hjepa.training.low_data import Prepared, prepare
 from hjepa.training.pairs import PairConfig
 from hjepa.training.pipeline import CODEC, launches
 from hjepa.training.proposal import ProposalTraining
 from hjepa.training.searched import SearchedConfig
-from hjepa.training.train_low import LowRun, fit
+from hjepa.training.train_low import LowRun
 from robots.spec import load_spec
 
 BASE = "JEPA, bridge, heads (SIGReg)"
@@ -90,13 +92,27 @@ def data(folder: Path, high: Path, pairs: Path) -> Prepared:
     return prepare(spec, codec, swings, (x0, v0), load_high(high), PairConfig(), LowTraining(), pairs)
 
 
+BODIES: dict[int, dict[str, torch.Tensor]] = {}  # by seed: the own body, learned before anything is varied
+learn_body = train_low.learn_body
+
+
+def learn_once(level: LowLevel, data: LowData, run: LowRun, progress: None, writer: None) -> None:
+    """The own body of a seed, learned by the first variant that asks."""
+    seed = run.level.seed
+    if seed not in BODIES:
+        learn_body(level, data, run, progress, writer)
+        BODIES[seed] = copy.deepcopy(level.action.state_dict())
+    level.action.load_state_dict(BODIES[seed])
+
+
 def train(variant: Variant, seed: int, out: Path, options: argparse.Namespace) -> None:
     """Weights of a variant in `out`."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     high = options.high / "high.safetensors"
     prepared = data(options.data, high, options.out / "pairs.npz")
-    fit(load_spec("courtbot"), prepared, load_high(high), settings(variant, seed, options.steps), out)
+    train_low.learn_body = learn_once
+    train_low.fit(load_spec("courtbot"), prepared, load_high(high), settings(variant, seed, options.steps), out)
     (out / "high.safetensors").write_bytes(high.read_bytes())
 
 
@@ -141,7 +157,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--strokes", type=int, default=80)
+    parser.add_argument("--strokes", type=int, default=60)
     parser.add_argument("--feed-seed", type=int, default=11)
     parser.add_argument("--only", nargs="+", default=[], help="variants whose name contains one of these")
     options = parser.parse_args()
