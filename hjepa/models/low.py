@@ -345,12 +345,10 @@ def load_low(path: Path) -> LowBundle:
     """A frozen low level; WeightsError if the file is missing, damaged or of another make."""
     tensors, header = checkpoint.load(path)
     try:
-        # a level trained in one world only has neither context nor doubt
-        config, codec = LowConfig(**({"context": 0} | header["low"])), MotorCodec(MotorConfig(**header["motor"]))
+        config, codec = LowConfig(**header["low"]), MotorCodec(MotorConfig(**header["motor"]))
         level = LowLevel(config, codec)
         proposal = Proposal(config.state, config.goal, config.joints, codec.config.latent + 1, header["heads"])
-        root = tensors["root"]
-        doubt = tensors.get("doubt", torch.eye(config.goal))
+        root, doubt = tensors["root"], tensors["doubt"]
     except (KeyError, TypeError) as error:
         raise WeightsError(f"'{path}' holds no low level of this version ({error})") from error
     checkpoint.load_module(level, tensors, "low")

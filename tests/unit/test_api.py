@@ -166,7 +166,7 @@ def test_training_bc_hands_over_the_classical_agent_in_the_nominal_world(
     c = load("badminton", ["task.seed=4", "low.latency_ms=30"])
     assert api.train("bc", c, tmp_path / "d", tmp_path, workers=1) == tmp_path / "bc.safetensors"
     assert (asked["world"], asked["data"], asked["seed"]) == (api.WORLD, tmp_path / "d", 4)
-    assert (asked["strokes"], asked["workers"], asked["replan_period_ms"]) == (1500, 1, 40)
+    assert (asked["strokes"], asked["workers"], asked["replan_period_ms"]) == (1000, 1, 40)
     assert isinstance(asked["teacher"], ClassicalAgent)
     assert asked["teacher"].config.latency_s == 0.03
 
