@@ -41,14 +41,14 @@ class LowPlanConfig:
 
     latency_s: float = 0.02  # from an observation to the start of the command it led to
     goal_latency_s: float = 0.03  # what the high level takes: added when it asks what is reachable
-    first_starts: int = 5
-    first_iterations: int = 5
+    first_starts: int = 4
+    first_iterations: int = 4
     first_kept: int = 2  # of the starts, after half of the iterations
     starts: int = 1
     iterations: int = 3
     accept_margin: float = 0.0
     alarm_energy: float = 8.0  # above this the proposals are asked again, and points far around them
-    strayed: int = 96  # such points
+    strayed: int = 48  # such points
     freeze_s: float = 0.06  # nearer to the event than this the latent stays
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
@@ -246,7 +246,7 @@ class StrokePlanner:
         now = self._kept_energy(residual, warm[:1], old)
         if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints)
-            warm = torch.cat([warm[:1], fresh[:2], self._strayed(residual, fresh)])
+            warm = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]])
         plan = self.planner.plan(residual, warm, c.iterations)
         if plan.energy > now * (1.0 - c.accept_margin):
             return None, now, warm, plan.evaluations + 1
