@@ -112,9 +112,7 @@ def read_csv(path: Path) -> list[StrokeResult]:
         reader = csv.DictReader(file)
         missing = set(_columns(StrokeResult(id=""))) - set(reader.fieldnames or ())
         if missing:
-            raise DataError(
-                f"'{path}' has no column {sorted(missing)[0]}; allowed: what `hjepa demo` writes as strokes.csv"
-            )
+            raise DataError(f"'{path}' has no column {min(missing)}; allowed: what `hjepa demo` writes as strokes.csv")
         return [_result(row) for row in reader]
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 FREEDOM = 4.0  # degrees of freedom of the heavy tail (Student)
-TRUST = 0.4  # of one stroke: searched motions come out worse than those the doubt was measured on
+TRUST = 0.4  # of one stroke; set on validation strokes in odd worlds and in the nominal one (docs/log.md)
 
 
 class Explaining(Protocol):

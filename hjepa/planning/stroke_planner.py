@@ -78,7 +78,7 @@ class Committed(NamedTuple):
 
 
 SHAPE = -2  # index in x of the number that names the switch of the motion
-STRAY = 0.6  # their spread, in search units
+STRAY = 0.6  # spread, in search units, of the points around proposals that lead nowhere
 LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
 
 

@@ -98,6 +98,7 @@ class LowData:
         q, dq = torch.tensor(swings.q_rad[:, at]), torch.tensor(swings.dq_rad_s[:, at])
         with torch.no_grad():
             self.racket = torch.cat(kinematics(q, dq), dim=-1).numpy()
+        self.lot = np.random.default_rng(0).random(len(self.racket))  # which swings are labelled, if not all are
 
     def __len__(self) -> int:
         return len(self.pairs.swing)
@@ -141,7 +142,7 @@ class LowData:
             "net_m": p.net_m[rows][:, None],
             "time_s": p.late_s[rows][:, None],
         }
-        known = np.random.default_rng(0).random(len(self.racket))[swing] < labelled
+        known = self.lot[swing] < labelled
         racket = self.racket[swing].copy()
         racket[:, :2] += p.shift_m[rows]
 

@@ -6,7 +6,7 @@ Legend: N pairs, F flights, W samples after the event, G goal space.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from hjepa.training.pairs import Flights, PairConfig, Pairs, make_flights, pair
 from hjepa.types import Array, RobotSpec
 
 HELD = 10  # every tenth flight and swing is never trained on
-
-
 _NONE: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
 
@@ -38,6 +36,11 @@ class Prepared(NamedTuple):
     s_in: Tensor  # (F, G) embeddings of the incoming flights
     searched: NDArray[np.int64] = _NONE  # rows whose motions a search has chosen; in `train` they are not
     searched_held: NDArray[np.int64] = _NONE  # the same against flights never trained on
+
+
+def held_out(index: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Which flights or swings (N,), by number, are never trained on."""
+    return np.asarray(index % HELD == 0)
 
 
 def prepare(
@@ -56,8 +59,7 @@ def prepare(
     rng = np.random.default_rng(pairing.seed + 1)
     goals = embed_strokes(high, pairs.after_m, rng, training.noise_m)
     data = LowData(swings, flights, pairs, goals, codec, RacketKinematics(spec))
-    held_flight, held_swing = (np.arange(len(a)) % HELD == 0 for a in (flights.x_m, swings.latent))
-    out_flight, out_swing = held_flight[pairs.flight], held_swing[pairs.swing]
+    out_flight, out_swing = held_out(pairs.flight), held_out(pairs.swing)
     window = torch.tensor(np.nan_to_num(flights.x_m[:, :40]))
     mask = torch.tensor(np.isfinite(flights.x_m[:, :40, 0]).astype(np.float32))
     with torch.no_grad():

@@ -25,7 +25,7 @@ from hjepa.planning.stroke_planner import limits_of
 from hjepa.training.collect import Swings
 from hjepa.training.loop import LoopConfig, Writer, optimise
 from hjepa.training.low import LowData, LowTraining, loss, probe, racket_error
-from hjepa.training.low_data import HELD, Prepared, embed_strokes, prepare
+from hjepa.training.low_data import Prepared, embed_strokes, held_out, prepare
 from hjepa.training.pairs import PairConfig
 from hjepa.training.precision import spread
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
@@ -261,8 +261,7 @@ def add_searched(
     swings, pairs = add(data.swings, data.pairs, found)
     more = LowData(swings, data.flights, pairs, goals, data.codec, data.kinematics)
     new = np.arange(len(data), len(more))
-    held = np.arange(len(data.flights.x_m)) % HELD == 0
-    out = held[pairs.flight[new]]
+    out = held_out(pairs.flight[new])
     return prepared._replace(data=more, searched=new[~out], searched_held=new[out])
 
 
