@@ -30,17 +30,11 @@ class TwoPhase(NamedTuple):
     duration_s: Any
 
 
-def _ramp1(t: Any, r: Any) -> Any:
-    """Integral of clip(t / r, 0, 1)."""
-    c = (t / r).clip(0.0, 1.0)
-    return 0.5 * r * c * c + (t - r).clip(0.0)
-
-
-def _ramp2(t: Any, r: Any) -> Any:
-    """Second integral of clip(t / r, 0, 1)."""
-    c = (t / r).clip(0.0, 1.0)
-    u = (t - r).clip(0.0)
-    return r * r * c * c * c / 6.0 + 0.5 * r * u + 0.5 * u * u
+def _ramps(t: Any, r: Any) -> tuple[Any, Any, Any]:
+    """The ramp clip(t / r, 0, 1), its integral and its second integral."""
+    c, past = (t / r).clip(0.0, 1.0), (t - r).clip(0.0)
+    rcc = r * c * c
+    return c, 0.5 * rcc + past, rcc * r * c / 6.0 + 0.5 * past * (past + r)
 
 
 def solve(q0: Any, v0: Any, a0: Any, q1: Any, v1: Any, duration_s: Any, before_s: Any) -> TwoPhase:
@@ -54,8 +48,7 @@ def solve(q0: Any, v0: Any, a0: Any, q1: Any, v1: Any, duration_s: Any, before_s
     r = (0.25 * T).clip(None, RAMP_S)
     rest = T - switch
     # q(T) = q0 + v0 T + a0 (T^2/2 - R2(T)) + A1 (R2(T) - R2(rest)) + A2 R2(rest); v(T) is its derivative
-    p1, p2 = _ramp2(T, r), _ramp2(rest, r)
-    d1, d2 = _ramp1(T, r), _ramp1(rest, r)
+    (_, d1, p1), (_, d2, p2) = _ramps(T, r), _ramps(rest, r)
     dq = q1 - q0 - v0 * T - a0 * (0.5 * T * T - p1)
     dv = v1 - v0 - a0 * (T - d1)
     m11, m12, m21, m22 = p1 - p2, p2, d1 - d2, d2
@@ -66,9 +59,7 @@ def solve(q0: Any, v0: Any, a0: Any, q1: Any, v1: Any, duration_s: Any, before_s
 def evaluate(motion: TwoPhase, t: Any) -> tuple[Any, Any, Any]:
     """Position, velocity and acceleration at time t from the start (t <= duration; A2 goes on beyond it)."""
     q0, v0, a0, A1, A2, s, r, _ = motion
-    late = t - s
-    p1, p2, d1, d2 = _ramp2(t, r), _ramp2(late, r), _ramp1(t, r), _ramp1(late, r)
-    c1, c2 = (t / r).clip(0.0, 1.0), (late / r).clip(0.0, 1.0)
+    (c1, d1, p1), (c2, d2, p2) = _ramps(t, r), _ramps(t - s, r)
     q = q0 + v0 * t + a0 * (0.5 * t * t - p1) + A1 * (p1 - p2) + A2 * p2
     v = v0 + a0 * (t - d1) + A1 * (d1 - d2) + A2 * d2
     a = a0 * (1.0 - c1) + A1 * (c1 - c2) + A2 * c2

@@ -33,18 +33,21 @@ class CrossEntropy:
         mean = starts[torch.arange(self.candidates) % len(starts)]
         std = torch.full((X,), self.spread)
         best_x, best_e, evaluations = starts[0], torch.inf, 0
-        pool = starts
+        best_r, begun, pool = torch.empty(0), torch.empty(0), starts
         for k in range(iterations):
             if deadline_s is not None and time.monotonic() - began > deadline_s and k > 0:
                 break
             noise = torch.randn(self.candidates, X, generator=self.generator)
             x = torch.cat([pool, mean + std * noise])
             x = torch.minimum(torch.maximum(x, residual.low), residual.high)
-            energy = 0.5 * (residual(x) ** 2).sum(-1)
+            r = residual(x)
+            energy = 0.5 * (r**2).sum(-1)
             evaluations += len(x)
-            pool = x[torch.argsort(energy)[: self.elites]]
-            if float(energy.min()) < best_e:
-                best_e, best_x = float(energy.min()), pool[0]
+            order = torch.argsort(energy)
+            pool = x[order[: self.elites]]
+            begun = r[0] if k == 0 else begun
+            if float(energy[order[0]]) < best_e:
+                best_e, best_x, best_r = float(energy[order[0]]), pool[0], r[order[0]]
             mean = pool.mean(0).expand(self.candidates, X)
             std = pool.std(0).clamp(min=0.01)
-        return Plan(best_x, float(best_e), pool[: len(starts)], evaluations)
+        return Plan(best_x, float(best_e), pool[: len(starts)], evaluations, best_r, begun)

@@ -8,11 +8,22 @@ good start do what thousands of sampled candidates do. Legend: C candidates, X s
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hjepa.planning.protocols import Plan, Residual
+
+
+class Descent(NamedTuple):
+    """Where each start led."""
+
+    x: Tensor  # (C, X) the best seen from each
+    energy: Tensor  # (C,)
+    residuals: Tensor  # (C, R) there
+    begun: Tensor  # (C, R) at the starts
+    evaluations: int
 
 
 class GaussNewton:
@@ -27,22 +38,21 @@ class GaussNewton:
     @torch.no_grad()
     def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
         """Minimise from starts (C, X); `deadline_s` is seconds from now after which no iteration is begun."""
-        x, energy, evaluations = self.descend(residual, starts, iterations, deadline_s)
-        order = torch.argsort(energy)
-        return Plan(x[order[0]], float(energy[order[0]]), x[order], evaluations)
+        found = self.descend(residual, starts, iterations, deadline_s)
+        order = torch.argsort(found.energy)
+        x, best = found.x[order], order[0]
+        return Plan(x[0], float(found.energy[best]), x, found.evaluations, found.residuals[best], found.begun[0])
 
     @torch.no_grad()
-    def descend(
-        self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None
-    ) -> tuple[Tensor, Tensor, int]:
-        """The best point (C, X) seen from each start, its energy (C,), and how many candidates were scored."""
+    def descend(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Descent:
+        """Gauss-Newton from every start (C, X) by itself."""
         began = time.monotonic()
         C, X = starts.shape
         x = torch.minimum(torch.maximum(starts, residual.low), residual.high)
         best_x, best_e = x.clone(), torch.full((C,), torch.inf)
         damping = torch.full((C,), self.damping)
         nudge = self.step * torch.eye(X)
-        evaluations, r0, jacobian = 0, torch.empty(0), torch.empty(0)
+        evaluations, r0, begun, jacobian = 0, torch.empty(0), torch.empty(0), torch.empty(0)
         for k in range(iterations + 1):
             late = deadline_s is not None and time.monotonic() - began > deadline_s and k > 0
             if late:
@@ -57,17 +67,15 @@ class GaussNewton:
             better = energy < best_e
             best_e = torch.where(better, energy, best_e)
             best_x = torch.where(better[:, None], x, best_x)
+            begun = r[:, 0] if k == 0 else begun
+            r0 = r[:, 0] if k == 0 else torch.where(better[:, None], r[:, 0], r0)
             if k == iterations:
                 break
             damping = torch.where(better, damping * 0.3, damping * 10.0).clamp(1e-4, 1e3)
             fresh = (r[:, 1:] - r[:, :1]) / self.step  # (C, X, R)
-            if k == 0:
-                jacobian, r0 = fresh, r[:, 0]
-            else:
-                jacobian = torch.where(better[:, None, None], fresh, jacobian)
-                r0 = torch.where(better[:, None], r[:, 0], r0)
+            jacobian = fresh if k == 0 else torch.where(better[:, None, None], fresh, jacobian)
             x = self._move(best_x, jacobian, r0, damping, residual)
-        return best_x, best_e, evaluations
+        return Descent(best_x, best_e, r0, begun, evaluations)
 
     def _move(self, x: Tensor, jacobian: Tensor, r: Tensor, damping: Tensor, residual: Residual) -> Tensor:
         """One damped step from x (C, X) within the trust region and the box."""

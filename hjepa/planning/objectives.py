@@ -143,9 +143,9 @@ class StrokeResidual:
         read = self.level.read(outcome)
         parts = [
             w.goal * self.goal(outcome, read),
-            w.contact * contact_gap / 0.06,
-            w.offset * read["offset_m"] / 0.06,
-            w.net * (NET_MARGIN_M - read["net_m"]).clamp(min=0.0) / 0.08,
+            w.contact / 0.06 * contact_gap,
+            w.offset / 0.06 * read["offset_m"],
+            w.net / 0.08 * (NET_MARGIN_M - read["net_m"]).clamp(min=0.0),
             self._body(event, to_go - s.latency_s),
             w.support * self.level.codec.off_support(m, event),
             w.prior * m[:, :-3],
@@ -168,19 +168,20 @@ class StrokeResidual:
         s, w, lim = self.situation, self.weights, self.limits
         way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)
         use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
-        use_v = motion.peak_speed(way) / lim.dq_max
         # the driver clips what leaves a joint's range, and the hit with it: the whole way counts, its ends included
-        path = motion.evaluate(way, WAY_SHARES * way.duration_s)[0]  # (W, N, J)
+        times = torch.cat([(way.switch_s + 0.5 * way.ramp_s)[None], WAY_SHARES * way.duration_s])
+        path, speed, _ = motion.evaluate(way, times)  # (W + 1, N, J)
+        use_v = torch.maximum(speed[0].abs(), speed[-1].abs()) / lim.dq_max  # the peak, as in motion.peak_speed
         outside = ((path - lim.q_max).clamp(min=0.0) + (lim.q_min - path).clamp(min=0.0)).amax(dim=0)
         v_base = event.dq_rad_s[:, :2]
         stop = event.q_rad[:, :2] + v_base * v_base.abs() / (1.4 * lim.ddq_max[:2])
         overrun = (stop - lim.q_max[:2]).clamp(min=0.0) + (lim.q_min[:2] - stop).clamp(min=0.0)
         return torch.cat(
             [
-                w.limits * (use_a - 0.90).clamp(min=0.0) / 0.04,
-                w.limits * (use_v - 0.92).clamp(min=0.0) / 0.04,
-                w.limits * overrun / 0.05,
-                w.limits * outside / 0.03,
+                w.limits / 0.04 * (use_a - 0.90).clamp(min=0.0),
+                w.limits / 0.04 * (use_v - 0.92).clamp(min=0.0),
+                w.limits / 0.05 * overrun,
+                w.limits / 0.03 * outside,
                 w.effort * use_a,
                 w.haste * event.dq_rad_s / lim.dq_max,
             ],

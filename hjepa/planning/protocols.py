@@ -25,6 +25,8 @@ class Plan(NamedTuple):
     energy: float
     starts: Tensor  # (C, X) last iterates, best first
     evaluations: int  # candidates scored
+    residuals: Tensor  # (R,) at x
+    begun: Tensor  # (R,) at the first start
 
 
 class Planner(Protocol):

@@ -41,9 +41,9 @@ class LowPlanConfig:
 
     latency_s: float = 0.02  # from an observation to the start of the command it led to
     goal_latency_s: float = 0.03  # what the high level takes: added when it asks what is reachable
-    first_starts: int = 4
-    first_iterations: int = 4
-    first_kept: int = 2  # of the starts, after half of the iterations
+    first_starts: int = 3
+    first_iterations: int = 3
+    first_kept: int = 1  # of the starts, after half of the iterations
     starts: int = 1
     iterations: int = 3
     accept_margin: float = 0.0
@@ -75,6 +75,17 @@ class Committed(NamedTuple):
     energy: float
     own: float  # share of the energy that the own body had when the command was made
     spares: Tensor  # (C, X) other starts of the last search, same stamp
+
+
+class Found(NamedTuple):
+    """What a search came to."""
+
+    x: Tensor  # (X,)
+    energy: float
+    own: float  # share of the energy that the own body has
+    spares: Tensor  # (C, X)
+    scored: int  # candidates
+    kept: bool = False  # x is the one in force
 
 
 SHAPE = -2  # index in x of the number that names the switch of the motion
@@ -132,6 +143,7 @@ class StrokePlanner:
         self._committed: Committed | None = None
         self._expected: Tensor | None = None
         self._look: Look | None = None
+        self._stuck = False
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
 
     @property
@@ -175,14 +187,12 @@ class StrokePlanner:
             g = torch.from_numpy(np.ascontiguousarray(wanted, dtype=np.float32))
             situation = self._situation(observation, z, g[:1], self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
-            x, energy, spares, count = self._search(residual, z, g, joints, old, observation.stamp_ns)
-            self._note(goal.id, z, spares[0] if x is None else x, energy, count)
-        if x is None and old:
+            found = self._search(residual, z, g, joints, old, observation.stamp_ns)
+            self._note(goal.id, z, found)
+            self._stuck = found.energy > self.config.alarm_energy
+        if found.kept and old:
             return self._keep(old, observation.stamp_ns)
-        assert x is not None
-        with torch.no_grad():
-            own = float(0.5 * (residual(x[None])[0, -self._own :] ** 2).sum())
-        return self._commit(x, energy, own, spares, observation.stamp_ns, goal.id, situation)
+        return self._commit(found, observation.stamp_ns, goal.id, situation)
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -205,11 +215,11 @@ class StrokePlanner:
             to_go_s = torch.tensor([[(done.event_ns - look.stamp_ns) / NS]])
             self.context.learn(look.z, done.x[None, :-1], to_go_s, outcome)
 
-    def _note(self, goal_id: int, z: Tensor, x: Tensor, energy: float, count: int) -> None:
-        """Keep what is expected of the chosen x (X,)."""
-        self._expected, landing = self._foresee(z, x[None])
-        m, xy = x[:-1].double().numpy(), landing[0].double().numpy()
-        self._explained = MotorPlan(goal_id, m, energy, count, 0.0, xy, self.flop * count / 1e6)
+    def _note(self, goal_id: int, z: Tensor, found: Found) -> None:
+        """Keep what is expected of the chosen x."""
+        self._expected, landing = self._foresee(z, found.x[None])
+        m, xy = found.x[:-1].double().numpy(), landing[0].double().numpy()
+        self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, self.flop * found.scored / 1e6)
 
     def _outcome(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The outcome embedding (N, E) that x (N, X) brings, and the landing point (N, 2) read of it."""
@@ -224,41 +234,44 @@ class StrokePlanner:
         joints: tuple[Tensor, Tensor],
         old: Committed | None,
         stamp_ns: int,
-    ) -> tuple[Tensor | None, float, Tensor, int]:
-        """Best x (X,) or None to keep the old one, spares[0]; its energy; spare starts; candidates scored."""
+    ) -> Found:
+        """What to do now: a new latent, or the one in force."""
         c = self.config
         if old is None or not c.search:
-            proposals, energy = self._ranked(residual, z, g, joints)
-            residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
-            if not c.search:
-                return proposals[0], float(energy[0]), proposals[:1], len(proposals)
-            half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
-            rough = self.planner.plan(residual, proposals[: c.first_starts], half)
-            starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
-            if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
-                starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
-            plan = self.planner.plan(residual, starts, c.first_iterations - half)
-            return plan.x, plan.energy, plan.starts[: c.starts], count + plan.evaluations
+            return self._first(residual, z, g, joints)
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
-        now = self._kept_energy(residual, warm[:1], old)
-        if now > c.alarm_energy:  # a plan that went bad: look elsewhere too
+        count = 0
+        if self._stuck:  # the last search ended high: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints)
-            warm = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]])
+            warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
         plan = self.planner.plan(residual, warm, c.iterations)
+        # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
+        # the present state would ask for ever more acceleration as time runs out.
+        now = _half_square(plan.begun[: -self._own]) + old.own
         if plan.energy > now * (1.0 - c.accept_margin):
-            return None, now, warm, plan.evaluations + 1
-        return plan.x, plan.energy, plan.starts, plan.evaluations + 1
+            return Found(warm[0], now, old.own, warm, count + plan.evaluations, kept=True)
+        own = _half_square(plan.residuals[-self._own :])
+        return Found(plan.x, plan.energy, own, plan.starts, count + plan.evaluations)
 
-    def _kept_energy(self, residual: Scorer, x: Tensor, old: Committed) -> float:
-        """Energy of going on as commanded: the outcome x (1, X) is foreseen anew, the way there is what it was.
-
-        To solve the way again from the present state would ask for ever more acceleration as time runs out.
-        """
-        ahead = residual(x)[0, : -self._own]
-        return float(0.5 * (ahead**2).sum()) + old.own
+    def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Found:
+        """The first search of a goal; without search, the best proposal."""
+        c = self.config
+        proposals, energy = self._ranked(residual, z, g, joints)
+        residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
+        if not c.search:
+            own = _half_square(residual(proposals[:1])[0, -self._own :])
+            return Found(proposals[0], float(energy[0]), own, proposals[:1], len(proposals))
+        half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
+        rough = self.planner.plan(residual, proposals[: c.first_starts], half)
+        starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
+        if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
+            starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
+        plan = self.planner.plan(residual, starts, c.first_iterations - half)
+        own = _half_square(plan.residuals[-self._own :])
+        return Found(plan.x, plan.energy, own, plan.starts[: c.starts], count + plan.evaluations)
 
     def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Proposals (B H, X), least energy first, and their energies (B H,)."""
@@ -275,9 +288,8 @@ class StrokePlanner:
         x = torch.minimum(torch.maximum(x, residual.low), residual.high)
         return x[torch.argsort(residual.energy(x))[: c.first_kept]]
 
-    def _commit(
-        self, x: Tensor, energy: float, own: float, spares: Tensor, stamp_ns: int, goal_id: int, situation: Situation
-    ) -> JointTrajectory:
+    def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
+        x = found.x
         event = self.level.codec.decode(x[None, :-1])
         q, dq, before = (part[0].double().numpy() for part in event)
         to_go_s = float(x[-1]) * TIME_S
@@ -292,7 +304,7 @@ class StrokePlanner:
             valid_ns=round(self.config.valid_s * NS),
         )
         event_ns = stamp_ns + round(to_go_s * NS)
-        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, energy, own, spares)
+        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, found.energy, found.own, found.spares)
         return command
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
@@ -339,6 +351,10 @@ def limits_of(spec: RobotSpec) -> Limits:
     """A RobotSpec's limits as tensors."""
     arrays = (spec.q_min_rad, spec.q_max_rad, spec.dq_max_rad_s, spec.ddq_max_rad_s2)
     return Limits(*(torch.tensor(a, dtype=torch.float32) for a in arrays))
+
+
+def _half_square(r: Tensor) -> float:
+    return float(0.5 * (r**2).sum())
 
 
 def _row(x: NDArray[Any]) -> Tensor:

@@ -115,7 +115,7 @@ def _some(
     best = residual.energy(heads.flatten(0, 1)).view(len(z), -1).argmin(dim=1)
     x = heads[torch.arange(len(z)), best]
     residual.bound_switch(x)
-    x, _, _ = GaussNewton().descend(residual, x, c.iterations)
+    x = GaussNewton().descend(residual, x, c.iterations).x
     moved = torch.tensor(rng.random((len(x), 1)) < 0.5) * torch.tensor(rng.normal(0.0, c.latent_noise, x.shape))
     x = torch.minimum(torch.maximum(x + moved.float(), residual.low), residual.high)
     event = level.codec.decode(x[:, :-1])

@@ -124,7 +124,7 @@ def test_each_situation_is_searched_for_itself() -> None:
             n = len(x) // 4
             return x - torch.arange(4.0).repeat_interleave(n)[:, None]
 
-    x, energy, count = GaussNewton(trust=9.0).descend(Bowls(), torch.zeros(4, 3), 4)
+    x, energy, *_, count = GaussNewton(trust=9.0).descend(Bowls(), torch.zeros(4, 3), 4)
     assert torch.allclose(x, torch.arange(4.0)[:, None].expand(4, 3), atol=0.05)
     assert (energy < 0.01).all()
     assert count == 4 * 4 * 4 + 4

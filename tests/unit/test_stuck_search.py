@@ -46,7 +46,7 @@ def planner(**changes: int) -> StrokePlanner:
 def first_plan(made: StrokePlanner) -> float:
     z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
     with torch.no_grad():
-        return made._search(TwoBasins(), z, g, JOINTS, None, 0)[1]
+        return made._search(TwoBasins(), z, g, JOINTS, None, 0).energy
 
 
 def test_without_looking_around_it_stays_stuck() -> None:
@@ -58,7 +58,7 @@ def test_looking_around_finds_the_other_basin() -> None:
 
 
 def test_points_far_around_are_the_best_of_those_drawn_and_in_the_box() -> None:
-    made, problem = planner(), TwoBasins()
+    made, problem = planner(first_kept=2), TwoBasins()
     proposals = torch.full((4, X), 3.9)
     x = made._strayed(problem, proposals)
     assert x.shape == (made.config.first_kept, X)
