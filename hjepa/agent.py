@@ -41,7 +41,7 @@ class HierarchicalAgent:
     def act(self, observation: Observation) -> JointTrajectory | None:
         """Joint trajectory for what is seen now; None while there is nothing to answer, or to keep the last one."""
         self.diary.begin()
-        decided = self.high.decide(observation, lambda goals: self.low.reachability(observation, goals))
+        decided = self.high.decide(observation, lambda *goals: self.low.reachability(observation, *goals))
         self.diary.decided(decided)
         if decided:
             self.handover.offer(decided)

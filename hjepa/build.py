@@ -92,6 +92,7 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
     settings = LowPlanConfig(
         latency_s=c.latency_ms / 1e3,
         goal_latency_s=config.high.latency_ms / 1e3,
+        reach_iterations=c.reach_iterations,
         first_starts=c.first_starts,
         first_iterations=c.first_iterations,
         starts=c.starts,
@@ -106,9 +107,7 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(bundle.level, bundle.doubt) if c.adapt and bundle.level.config.context else None
-    return StrokePlanner(
-        bundle.level, bundle.proposal, spec, bundle.root, settings, weights, planner, term, flop, context, True
-    )
+    return StrokePlanner(bundle.level, bundle.proposal, spec, settings, weights, planner, term, flop, context, True)
 
 
 def _coded(goal: Goal) -> PointGoal:

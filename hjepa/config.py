@@ -94,6 +94,7 @@ class LowSection(Section):
     replan_period_ms: int = key(40, "time between two low-level plans (ms), whole 10 ms ticks", ge=10, multiple_of=10)
     latency_ms: int = key(20, "planning time (ms) charged to the clock in lockstep", ge=0)
     planner: Literal["gradient", "cem"] = key("gradient", "the search of mode 2: Gauss-Newton, or cross-entropy")
+    reach_iterations: int = key(1, "iterations for each candidate goal when asked what is reachable", ge=0)
     first_starts: int = key(3, "proposals from which the first search of a goal starts", ge=1)
     first_iterations: int = key(3, "iterations of the first search of a goal", ge=1)
     starts: int = key(1, "motor latents from which a later search starts, the one in force first", ge=1)
@@ -123,6 +124,7 @@ class HighSection(Section):
 
     latency_ms: int = key(30, "planning time (ms) charged to the clock in lockstep", ge=0)
     candidates: int = key(16, "macro-actions weighed per decision", ge=1)
+    shortlist: int = key(8, "of the macro-actions, cheapest first: the low level is asked about these", ge=1)
     samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
     prior_floor: float = key(0.003, "macro-actions less probable than this are outside the support", ge=0, lt=1)
     margin_m: float = key(0.30, "targets lie this far (m) inside the lines, twice as far behind the net", ge=0, lt=2)

@@ -17,7 +17,7 @@ from hjepa.types import (
     RobotState,
 )
 
-Reachability = Callable[[Array], Array]
+Reachability = Callable[[Array, Array], Array]
 """Candidate goals (C, D) in the upper latent to the low level's energy for each (C,): what the high level may ask."""
 
 
@@ -78,7 +78,7 @@ class LowLevel(Protocol):
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None: ...
 
-    def reachability(self, observation: Observation, candidates: Array) -> Array: ...
+    def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array: ...
 
 
 @runtime_checkable

@@ -88,7 +88,7 @@ class Goal(NamedTuple):
     stamp_ns: int  # observation it was decided on
     start_ns: int  # in force from
     embedding: Array  # (D,) predicted embedding of the state to bring about
-    precision: Array  # (D,) or (D, D) how much each direction of the embedding counts
+    root: Array  # (D, D) what counts: an outcome s costs 1/2 |root (s - embedding)|^2
     target_xy_m: Array  # (2,) readable form of the goal, world: for display and metrics only
     type: str  # shot type, readable
     candidates: Array  # (C, D) embeddings that were considered; C may be 0

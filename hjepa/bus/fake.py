@@ -171,12 +171,12 @@ class PointHigh:
         time.sleep(self.decide_s)
         seen = observation.tracker_xyz_m[observation.tracker_mask][-1, :2]
         places = seen + self.rng.normal(0.0, 0.2, (self.candidates, 2))
-        energies = reachability(places)
+        energies = reachability(places, np.tile(np.eye(2), (len(places), 1, 1)))
         best = places[int(np.argmin(energies))]
         self.decisions += 1
         start = observation.stamp_ns + self.latency_ns
         return Goal(
-            self.decisions, observation.stamp_ns, start, best, np.ones(2), best.copy(), "drive", places, energies
+            self.decisions, observation.stamp_ns, start, best, np.eye(2), best.copy(), "drive", places, energies
         )
 
 
@@ -193,7 +193,7 @@ class PointLow:
         self.plans = 0
         self.plan_made = MotorPlan(0, np.zeros(2), 0.0, 0, 0.0)
 
-    def reachability(self, observation: Observation, candidates: Array) -> Array:
+    def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array:
         away = np.linalg.norm(candidates - observation.q_rad, axis=-1)
         noisy: Array = away + self.rng.normal(0.0, 0.05, len(candidates))
         return noisy

@@ -76,7 +76,7 @@ class HighNode(Level):
     def _due(self, message: Message) -> None:
         started = self.stopwatch_ns()
         try:
-            goal = self.high.decide(message.value, lambda candidates: self._ask(message.value, candidates))
+            goal = self.high.decide(message.value, lambda goals, roots: self._ask(message.value, goals, roots))
         except LinkError:
             self.counts["unreachable"] += 1  # the low node does not answer: the last goal stays in force
             goal = None
@@ -91,11 +91,11 @@ class HighNode(Level):
         if self.config.lockstep:
             self.goals.send("pass", Empty(), **stamps)
 
-    def _ask(self, observation: Observation, candidates: Array) -> Array:
-        """Energies (C,) of candidate goals (C, D) from an observation."""
+    def _ask(self, observation: Observation, candidates: Array, roots: Array) -> Array:
+        """Energies (C,) of candidate goals (C, D), weighed by roots (C, D, D), from an observation."""
         reply = self.reach.request(
             "reach",
-            ReachRequest(observation, candidates),
+            ReachRequest(observation, candidates, roots),
             timeout_s=self._reach_timeout_s,
             session=self.session,
             stamp_ns=self.clock.now_ns(),

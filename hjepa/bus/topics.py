@@ -47,6 +47,7 @@ class ReachRequest(NamedTuple):
 
     observation: Observation
     candidates: Array  # (C, D)
+    roots: Array  # (C, D, D) what counts in each
 
 
 class Energies(NamedTuple):
@@ -136,7 +137,7 @@ KINDS: dict[str, Schema] = {
         Goal,
         {
             "embedding": (F8, "D"),
-            "precision": (F8, "D|D D"),
+            "root": (F8, "D D"),
             "target_xy_m": (F8, "2"),
             "candidates": (F8, "C D"),
             "energies": (F8, "C"),
@@ -147,7 +148,8 @@ KINDS: dict[str, Schema] = {
     "command": Schema(JointTrajectory, {"q_rad": (F8, "H J"), "dq_rad_s": (F8, "H J")}),
     "reach": Schema(
         ReachRequest,
-        {"candidates": (F8, "C D")} | {f"observation.{name}": spec for name, spec in _OBSERVATION.items()},
+        {"candidates": (F8, "C D"), "roots": (F8, "C D D")}
+        | {f"observation.{name}": spec for name, spec in _OBSERVATION.items()},
     ),
     "energies": Schema(Energies, {"energies": (F8, "C")}, finite=False),
     "reset": Schema(

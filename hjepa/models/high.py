@@ -21,6 +21,8 @@ from hjepa.models.layers import GatedBlock, GatedMLP, WindowFit, clean_mask
 
 TYPES = 10
 SAMPLE_S = 0.01
+GOAL_TOLERANCE = {"landing_x": 0.1, "landing_y": 0.1, "floor_s": 0.4}  # m, m, s: what costs 1/2; set on validation
+NAME_TOLERANCE = 2.0  # log-odds of the type
 READINGS = ("landing_x", "landing_y", "floor_s", "apex", "net_height", "hit_x", "hit_y", "hit_z", "log_speed")
 
 
@@ -232,6 +234,27 @@ class HighModel(nn.Module):
         two, latent = torch.zeros(batch, 2), torch.zeros(batch, self.config.latent)
         parts = (two if hitter_m is None else hitter_m, two if receiver_m is None else receiver_m)
         return Context(*parts, latent if before is None else before, known.expand(batch, -1))
+
+    def metric(self, s: Tensor, s_in: Tensor | None = None, kind: Tensor | None = None) -> Tensor:
+        """Root (B, D, D) of the goal energy 1/2 |root (s' - s)|^2: goals s (B, D) are compared by what they determine.
+
+        A shot determines where, and less sharply when, the shuttle comes down, and what it is called: landing and time
+        to the floor are read linearly, the log-odds of the type `kind` (B,) (-1: of none) are linear near s. The full
+        inverse covariance also weighed directions that the goal leaves open (docs/log.md, Gate B).
+        """
+        root = s.new_zeros(len(s), self.config.latent, self.config.latent)
+        rows = self.read_linear.weight * self.read_scale[:, None]  # readings per unit of s
+        for k, (name, tolerance) in enumerate(GOAL_TOLERANCE.items()):
+            root[:, k] = rows[READINGS.index(name)].detach() / tolerance
+        if kind is None:
+            return root
+        with torch.enable_grad():
+            at = s.detach().requires_grad_(True)
+            logits, index = self.named_logits(at, s_in), kind.clamp(min=0)[:, None]
+            ours, others = logits.gather(1, index)[:, 0], logits.scatter(1, index, -torch.inf)
+            (slope,) = torch.autograd.grad((ours - others.logsumexp(dim=1)).sum(), at)
+        root[:, len(GOAL_TOLERANCE)] = slope * (kind >= 0)[:, None] / NAME_TOLERANCE
+        return root
 
     def win_probability(self, s: Tensor, s_in: Tensor, context: Context) -> Tensor:
         """(B,) that the hitter of s (B, D) wins the rally: it ends here, or the opponent replies and does not win.

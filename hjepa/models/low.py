@@ -325,7 +325,6 @@ class LowBundle(NamedTuple):
 
     level: LowLevel
     proposal: Proposal
-    root: Tensor  # (G, G): goal energy = 1/2 |root (U(e) - g)|^2
     doubt: Tensor  # (G, G): 1/2 |doubt (U(P(z, m)) - U(e))|^2 is how unlikely an outcome e is, its context known
     header: dict[str, Any]
 
@@ -333,10 +332,7 @@ class LowBundle(NamedTuple):
 def save_low(path: Path, bundle: LowBundle) -> None:
     """Write a low level whole or not at all."""
     tensors = {f"low.{k}": v for k, v in bundle.level.state_dict().items()}
-    tensors |= {f"proposal.{k}": v for k, v in bundle.proposal.state_dict().items()} | {
-        "root": bundle.root,
-        "doubt": bundle.doubt,
-    }
+    tensors |= {f"proposal.{k}": v for k, v in bundle.proposal.state_dict().items()} | {"doubt": bundle.doubt}
     sizes = {"low": bundle.level.describe(), "motor": bundle.level.codec.describe(), "heads": bundle.proposal.heads}
     checkpoint.save(path, tensors, bundle.header | sizes)
 
@@ -348,11 +344,11 @@ def load_low(path: Path) -> LowBundle:
         config, codec = LowConfig(**header["low"]), MotorCodec(MotorConfig(**header["motor"]))
         level = LowLevel(config, codec)
         proposal = Proposal(config.state, config.goal, config.joints, codec.config.latent + 1, header["heads"])
-        root, doubt = tensors["root"], tensors["doubt"]
+        doubt = tensors["doubt"]
     except (KeyError, TypeError) as error:
         raise WeightsError(f"'{path}' holds no low level of this version ({error})") from error
     checkpoint.load_module(level, tensors, "low")
     checkpoint.load_module(proposal, tensors, "proposal")
     for part in (level, proposal):
         part.eval().requires_grad_(False)
-    return LowBundle(level, proposal, root, doubt, header)
+    return LowBundle(level, proposal, doubt, header)

@@ -1,6 +1,6 @@
 """The flat rival: shot and motion in one search, over the same weights and with the same compute as the hierarchy.
 
-    E(m, t, w) = 1/2 |L (U(P(z, m, t)) - P_high(w))|^2 + E_high(w) + guards + effort,     w one of C macro-actions
+    E(m, t, w) = 1/2 |root_w (U(P(z, m, t)) - P_high(w))|^2 + E_high(w) + guards + effort,     w one of C macro-actions
 
 For a motion (m, t) the best w is found by looking at all of them (the outcome is predicted once), so the search runs
 over (m, t) alone and changes the shot whenever another one has become cheaper. It starts from the proposals for every
@@ -29,7 +29,7 @@ class AnyGoal:
     level: Predictive
     goals: Tensor  # (C, G)
     prices: Tensor  # (C,) the high level's energies, the least of them 0
-    root: Tensor  # (G, G)
+    roots: Tensor  # (C, G, G)
 
     def __call__(self, outcome: Tensor, read: dict[str, Tensor]) -> Tensor:
         gaps, total = self._all(outcome)
@@ -43,7 +43,7 @@ class AnyGoal:
 
     def _all(self, outcome: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted gaps (N, C, G) and energies (N, C)."""
-        gaps = (self.level.goal_of(outcome)[:, None] - self.goals) @ self.root.T
+        gaps = (self.roots @ (self.level.goal_of(outcome)[:, None] - self.goals)[..., None])[..., 0]
         return gaps, 0.5 * (gaps**2).sum(-1) + self.prices
 
 
@@ -98,14 +98,22 @@ class FlatAgent:
         start_ns = observation.stamp_ns + round(c.latency_s * NS)
         i = int(prices.argmin())
         target = found.target_xy_m[i]
-        precision = self.high.model.precision.double().numpy()
         goals = found.embeddings
         self._found = found
         self._goal = Goal(
-            1, observation.stamp_ns, start_ns, goals[i], precision, target, found.types[i], goals, prices - prices[i]
+            1,
+            observation.stamp_ns,
+            start_ns,
+            goals[i],
+            found.roots[i],
+            target,
+            found.types[i],
+            goals,
+            prices - prices[i],
         )
 
     def _wanted(self, goal: Goal) -> GoalTerm:
-        goals, prices = (torch.from_numpy(part).float() for part in (goal.candidates, goal.energies))
-        self._term = AnyGoal(self.low.level, goals, prices, self.low.root)
+        assert self._found is not None
+        parts = (goal.candidates, goal.energies, self._found.roots)
+        self._term = AnyGoal(self.low.level, *(torch.from_numpy(part).float() for part in parts))
         return self._term

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa.protocols import Reachability
@@ -38,7 +39,6 @@ class Shots(Protocol):
     """What the decision asks of a high level."""
 
     codebook: Tensor  # (C, 4)
-    precision: Tensor  # (D, D)
 
     def encode(self, window: Tensor, mask: Tensor) -> Tensor: ...
 
@@ -51,6 +51,8 @@ class Shots(Protocol):
     def read(self, s: Tensor, s_in: Tensor | None = None) -> Readable: ...
 
     def named_logits(self, s: Tensor, s_in: Tensor | None = None) -> Tensor: ...
+
+    def metric(self, s: Tensor, s_in: Tensor | None = None, kind: Tensor | None = None) -> Tensor: ...
 
     def win_probability(self, s: Tensor, s_in: Tensor, context: Any) -> Tensor: ...
 
@@ -70,6 +72,7 @@ class HighPlanConfig:
     reach: float = 1.0
     mixing: float = 1.0
     scatter_m: float = 0.35  # placements are drawn this far around those of the codebook: targets off a fixed grid
+    shortlist: int = 8  # of the candidates, cheapest first: the low level is asked about these
     samples: int = 6  # tracker samples before anything is decided
     latency_s: float = 0.03  # from the observation to the goal in force
     window: int = 40  # K
@@ -79,6 +82,7 @@ class Candidates(NamedTuple):
     """Macro-actions in question. Targets are in the world frame, the opponent's side at x > 0."""
 
     embeddings: Array  # (C, D) predicted embeddings: the goals
+    roots: Array  # (C, D, D) what counts in each: energy 1/2 |root (s - embedding)|^2
     macro: Array  # (C, 4) type index, canonical placement x, y, tempo
     types: tuple[str, ...]  # (C,)
     target_xy_m: Array  # (C, 2)
@@ -87,6 +91,11 @@ class Candidates(NamedTuple):
     named: Array  # (C,) probability of the type, as the frozen classifier would have it
     net_height_m: Array  # (C,) predicted, over x = 0
     codes: Array  # (C,) rows of the codebook
+
+    def rows(self, index: NDArray[np.int64]) -> Candidates:
+        """Some of them."""
+        picked = (tuple(np.array(part)[index].tolist()) if part is self.types else part[index] for part in self)
+        return Candidates(*picked)  # type: ignore[arg-type]  # each column stays what it is
 
     def value(self, config: HighPlanConfig) -> Array:
         """Energy (C,) without reachability and mixing."""
@@ -131,6 +140,7 @@ class HighPlanner:
         keep = _kept(log_prior[codes], named, net, c)
         return Candidates(
             embeddings=_array(ahead[keep]),
+            roots=_array(model.metric(ahead[keep], many[keep], w[keep, 0].long())),
             macro=_array(w[keep]),
             types=tuple(self.types[int(k)] for k in w[keep, 0]),
             target_xy_m=-_array(w[keep, 1:3]),
@@ -166,7 +176,8 @@ class HighPlanner:
         if self._decided or int(observation.tracker_mask.sum()) < self.config.samples:
             return None
         found = self.candidates(*flight_window(observation, self.config.window), self.feet(observation))
-        energies = self.energies(found, reachability(found.embeddings))
+        found = found.rows(np.argsort(self.energies(found, 0.0 * found.win), kind="stable")[: self.config.shortlist])
+        energies = self.energies(found, reachability(found.embeddings, found.roots))
         i = int(np.argmin(energies))
         self._decided = True
         self._decisions += 1
@@ -175,7 +186,7 @@ class HighPlanner:
             stamp_ns=observation.stamp_ns,
             start_ns=observation.stamp_ns + round(self.config.latency_s * NS),
             embedding=found.embeddings[i],
-            precision=_array(self.model.precision),
+            root=found.roots[i],
             target_xy_m=found.target_xy_m[i],
             type=found.types[i],
             candidates=found.embeddings,

@@ -1,6 +1,6 @@
 """The low level's energy: one sum of squares over predicted consequences.
 
-    E(m, t) = 1/2 |L (U(P(z, m, t)) - g)|^2      goal (a GoalTerm), in the upper latent, by what it determines
+    E(m, t) = 1/2 |root (U(P(z, m, t)) - g)|^2   goal (a GoalTerm), in the upper latent, by what it determines
             + guards                             contact, support, net, speed, acceleration, joint range, rails
             + effort                             share of the joints' acceleration used
 
@@ -73,7 +73,7 @@ class Situation(NamedTuple):
     ddq: Tensor
     latency_s: float  # from the observation to that start
     goal: Tensor  # (1 or N, G)
-    root: Tensor  # (G, G): precision = root^T root
+    root: Tensor  # (1 or N, G, G): the goal costs 1/2 |root (U - goal)|^2
 
 
 class GoalTerm(Protocol):
@@ -90,10 +90,11 @@ class EmbeddingGoal:
 
     level: Predictive
     goal: Tensor  # (1 or N, G)
-    root: Tensor  # (G, G)
+    root: Tensor  # (1 or N, G, G)
 
     def __call__(self, outcome: Tensor, read: dict[str, Tensor]) -> Tensor:
-        return (self.level.goal_of(outcome) - self.goal) @ self.root.T
+        gap = self.level.goal_of(outcome) - self.goal
+        return (self.root @ gap[..., None])[..., 0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,7 @@ class LowPlanConfig:
 
     latency_s: float = 0.02  # from an observation to the start of the command it led to
     goal_latency_s: float = 0.03  # what the high level takes: added when it asks what is reachable
+    reach_iterations: int = 1  # for each candidate goal, when the high level asks what is reachable
     first_starts: int = 3
     first_iterations: int = 3
     first_kept: int = 1  # of the starts, after half of the iterations
@@ -93,6 +94,31 @@ STRAY = 0.6  # spread, in search units, of the points around proposals that lead
 LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
 
 
+class Ready(NamedTuple):
+    """What was found when the high level asked what is reachable: where the search for the chosen goal starts."""
+
+    goals: Tensor  # (C, G)
+    x: Tensor  # (C, X)
+    stamp_ns: int
+
+
+class _Each:
+    """Residuals of candidates for several goals at once: rows (C k, X) of x, k for each of C goals."""
+
+    def __init__(self, make: Callable[[Situation], Scorer], situation: Situation) -> None:
+        self._make, self._situation = make, situation
+        made = make(situation)
+        self.low, self.high = made.low, made.high
+
+    def __call__(self, x: Tensor) -> Tensor:
+        times = len(x) // len(self._situation.goal)
+        goal, root = (part.repeat_interleave(times, 0) for part in (self._situation.goal, self._situation.root))
+        return self._make(self._situation._replace(goal=goal, root=root))(x)
+
+    def energy(self, x: Tensor) -> Tensor:
+        return 0.5 * (self(x) ** 2).sum(-1)
+
+
 class Look(NamedTuple):
     """The last look at a shuttle before its event."""
 
@@ -108,7 +134,6 @@ class StrokePlanner:
         level: Any,
         proposal: Any,
         spec: RobotSpec,
-        root: Tensor,
         config: LowPlanConfig = LowPlanConfig(),  # noqa: B008 (frozen value)
         weights: LowWeights = LowWeights(),  # noqa: B008
         planner: Planner | None = None,
@@ -120,7 +145,7 @@ class StrokePlanner:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); record: run recordings (TorchScript)
         of what the level computes, of the energy too where the goal is an embedding."""
-        self.level, self.proposal, self.spec, self.root = level, proposal, spec, root
+        self.level, self.proposal, self.spec = level, proposal, spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
@@ -144,6 +169,7 @@ class StrokePlanner:
         self._expected: Tensor | None = None
         self._look: Look | None = None
         self._stuck = False
+        self._ready: Ready | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
 
     @property
@@ -160,17 +186,23 @@ class StrokePlanner:
         """Outcome embedding (1, E) that the latest decision expects; None before the first."""
         return self._expected
 
-    def reachability(self, observation: Observation, candidates: Array) -> Array:
-        """Energy (C,) of the best proposal for each candidate goal (C, G)."""
+    def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array:
+        """Energy (C,) of a short search for each candidate goal (C, G), weighed by roots (C, G, G)."""
         with torch.no_grad():
             z, joints = self._encode(observation)
-            goals = torch.from_numpy(np.ascontiguousarray(candidates, dtype=np.float32))
-            starts = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
-            h = starts.shape[1]
+            goals, metric = _tensor(candidates), _tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
-            situation = self._situation(observation, z, goals.repeat_interleave(h, 0), latency)
-            residual = self._residual(situation)
-            return residual.energy(starts.flatten(0, 1)).view(len(goals), h).amin(dim=1).double().numpy()
+            residual = _Each(self._residual, self._situation(observation, z, goals, metric, latency))
+            proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
+            energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
+            x = proposals[torch.arange(len(goals)), best]
+            if self.config.search and self.config.reach_iterations:
+                residual.high = residual.high.repeat(len(goals), 1)
+                residual.high[:, SHAPE] = latest_switch(self.level.codec, x[:, -1])
+                found = GaussNewton().descend(residual, x, self.config.reach_iterations)
+                x, energy = found.x, found.energy
+                self._ready = Ready(goals, x, observation.stamp_ns)
+            return energy.double().numpy()
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
@@ -183,9 +215,8 @@ class StrokePlanner:
         with torch.no_grad():
             z, joints = self._encode(observation)
             self._look = Look(z, observation.stamp_ns)
-            wanted = goal.candidates if self.config.joint else goal.embedding[None]
-            g = torch.from_numpy(np.ascontiguousarray(wanted, dtype=np.float32))
-            situation = self._situation(observation, z, g[:1], self.config.latency_s)
+            g = _tensor(goal.candidates if self.config.joint else goal.embedding[None])
+            situation = self._situation(observation, z, g[:1], _tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
             self._note(goal.id, z, found)
@@ -238,14 +269,14 @@ class StrokePlanner:
         """What to do now: a new latent, or the one in force."""
         c = self.config
         if old is None or not c.search:
-            return self._first(residual, z, g, joints)
+            return self._first(residual, z, g, joints, stamp_ns)
         passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
         count = 0
         if self._stuck:  # the last search ended high: look elsewhere too
-            fresh, _ = self._ranked(residual, z, g, joints)
+            fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
             warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
         plan = self.planner.plan(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
@@ -256,10 +287,10 @@ class StrokePlanner:
         own = _half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts, count + plan.evaluations)
 
-    def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Found:
+    def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
         """The first search of a goal; without search, the best proposal."""
         c = self.config
-        proposals, energy = self._ranked(residual, z, g, joints)
+        proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
         if not c.search:
             own = _half_square(residual(proposals[:1])[0, -self._own :])
@@ -273,12 +304,19 @@ class StrokePlanner:
         own = _half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts], count + plan.evaluations)
 
-    def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Proposals (B H, X), least energy first, and their energies (B H,)."""
-        proposals = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)
-        energy = residual.energy(proposals)
+    def _ranked(
+        self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int
+    ) -> tuple[Tensor, Tensor]:
+        """Starts (N, X), least energy first, and their energies (N,): the proposals, and what was found for the goal
+        when its reachability was asked for."""
+        starts = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)
+        if self._ready is not None:
+            x = self._ready.x[(self._ready.goals == g[:1]).all(dim=1)]
+            passed = (stamp_ns - self._ready.stamp_ns) / NS / TIME_S
+            starts = torch.cat([torch.cat([x[:, :-1], x[:, -1:] - passed], dim=1), starts])
+        energy = residual.energy(starts)
         order = torch.argsort(energy)
-        return proposals[order], energy[order]
+        return starts[order], energy[order]
 
     def _strayed(self, residual: Scorer, proposals: Tensor) -> Tensor:
         """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck."""
@@ -314,8 +352,8 @@ class StrokePlanner:
 
     def _example(self) -> Situation:
         """A situation of the right shapes."""
-        zero, sizes = torch.zeros(1, self.spec.joints), self.level.config
-        return Situation(torch.zeros(1, sizes.state), zero, zero, zero, 0.0, torch.zeros(1, sizes.goal), self.root)
+        zero, sizes, G = torch.zeros(1, self.spec.joints), self.level.config, self.level.config.goal
+        return Situation(torch.zeros(1, sizes.state), zero, zero, zero, 0.0, torch.zeros(1, G), torch.zeros(1, G, G))
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
@@ -330,13 +368,15 @@ class StrokePlanner:
         """(B, H, X) for z (B, D), goals (B, G)."""
         return self.proposal(z, g, *(part.expand(len(z), -1) for part in joints))
 
-    def _situation(self, observation: Observation, z: Tensor, goal: Tensor, latency_s: float) -> Situation:
+    def _situation(
+        self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float
+    ) -> Situation:
         if self._committed is None:
             state = stroke.JointState(observation.q_rad, observation.dq_rad_s, np.zeros_like(observation.q_rad))
         else:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (_row(part) for part in state)
-        return Situation(z, q, dq, ddq, latency_s, goal, self.root)
+        return Situation(z, q, dq, ddq, latency_s, goal, root)
 
 
 def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
@@ -357,5 +397,9 @@ def _half_square(r: Tensor) -> float:
     return float(0.5 * (r**2).sum())
 
 
+def _tensor(x: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+
+
 def _row(x: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))[None]
+    return _tensor(x)[None]

@@ -34,8 +34,8 @@ class ProposalTraining:
     latest_s: float = 0.35
 
 
-Energy = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(z (B, D), q (B, J), dq (B, J), goal (B, G), x (B * H, X)) -> energy (B * H,), differentiable in x."""
+Energy = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(z (B, D), q (B, J), dq (B, J), goal (B, G), root (B, G, G), x (B * H, X)) -> energy (B * H,)."""
 
 
 def hindsight_loss(
@@ -63,17 +63,17 @@ def energy_loss(
     energy: Energy,
     data: LowData,
     rows: NDArray[np.int64],
-    goal: Tensor,
+    wished: tuple[Tensor, Tensor],
     rng: np.random.Generator,
     c: ProposalTraining,
 ) -> tuple[Tensor, dict[str, float]]:
-    """log(1 + energy) of the best head, softly, plus a little of all heads."""
+    """log(1 + energy) of the best head, softly, plus a little of all heads; wished: goals and their metric."""
     early = rng.uniform(c.earliest_s, c.latest_s, len(rows))
     b = data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early)
     with torch.no_grad():
         z = level.in_context(level.encode(b.now), b.context)
-    x = proposal(z, goal, b.now.q_rad, b.now.dq_rad_s)
-    e = torch.log1p(energy(z, b.now.q_rad, b.now.dq_rad_s, goal, x.flatten(0, 1))).view(len(z), -1)
+    x = proposal(z, wished[0], b.now.q_rad, b.now.dq_rad_s)
+    e = torch.log1p(energy(z, b.now.q_rad, b.now.dq_rad_s, *wished, x.flatten(0, 1))).view(len(z), -1)
     best = -torch.logsumexp(-2.0 * e, dim=1) / 2.0
     value = (0.85 * best + 0.15 * e.mean(dim=1)).mean()
     return value, {"best": float(e.detach().amin(dim=1).median()), "all": float(e.detach().median())}

@@ -61,6 +61,7 @@ class Wanted(NamedTuple):
     rows: NDArray[np.int64]  # (N,)
     to_go_s: Array  # (N,) of the recorded swing, which says where body and shuttle are
     goal: Tensor  # (N, G)
+    root: Tensor  # (N, G, G) its metric
 
 
 def moments(data: LowData, rows: NDArray[np.int64], rng: np.random.Generator, c: SearchedConfig) -> Array:
@@ -72,14 +73,15 @@ def moments(data: LowData, rows: NDArray[np.int64], rng: np.random.Generator, c:
 
 
 def search(
-    level: LowLevel, proposal: Proposal, data: LowData, wanted: Wanted, root: Tensor, spec: RobotSpec,
+    level: LowLevel, proposal: Proposal, data: LowData, wanted: Wanted, spec: RobotSpec,
     weights: LowWeights, rng: np.random.Generator, c: SearchedConfig,
 ) -> Searched:  # fmt: skip
     """The motions a search finds in N situations, less those that ask too much, and their contacts or misses."""
     parts = []
     for k in np.array_split(np.arange(len(wanted.rows)), max(1, len(wanted.rows) // _AT_ONCE)):
-        some = Wanted(wanted.rows[k], wanted.to_go_s[k], wanted.goal[torch.from_numpy(k)])
-        parts.append(_some(level, proposal, data, some, root, spec, weights, rng, c))
+        t = torch.from_numpy(k)
+        some = Wanted(wanted.rows[k], wanted.to_go_s[k], wanted.goal[t], wanted.root[t])
+        parts.append(_some(level, proposal, data, some, spec, weights, rng, c))
     count = np.cumsum([0] + [len(part.swings.latent) for part in parts])
     pairs = [part.pairs._replace(swing=part.pairs.swing + n) for part, n in zip(parts, count.tolist())]
     return Searched(_joined([part.swings for part in parts]), joined_pairs(pairs))
@@ -102,14 +104,14 @@ def _joined(parts: list[Swings]) -> Swings:
 
 @torch.no_grad()
 def _some(
-    level: LowLevel, proposal: Proposal, data: LowData, wanted: Wanted, root: Tensor, spec: RobotSpec,
+    level: LowLevel, proposal: Proposal, data: LowData, wanted: Wanted, spec: RobotSpec,
     weights: LowWeights, rng: np.random.Generator, c: SearchedConfig,
 ) -> Searched:  # fmt: skip
     rows = wanted.rows
     b = data.draw(rows, rng, 0.010, 0.02, wanted.to_go_s)
     z = level.in_context(level.encode(b.now), b.context)
     q, dq = b.now.q_rad, b.now.dq_rad_s
-    situation = Situation(z, q, dq, torch.zeros_like(q), 0.0, wanted.goal, root)
+    situation = Situation(z, q, dq, torch.zeros_like(q), 0.0, wanted.goal, wanted.root)
     residual = _ManySituations(level, spec, weights, situation)
     heads = proposal(z, wanted.goal, q, dq)  # (N, H, X)
     best = residual.energy(heads.flatten(0, 1)).view(len(z), -1).argmin(dim=1)
@@ -151,8 +153,8 @@ class _ManySituations:
 
     def __call__(self, x: Tensor) -> Tensor:
         s, times = self.situation, len(x) // len(self.situation.z)
-        z, q, dq, ddq, goal = (part.repeat_interleave(times, 0) for part in (s.z, s.q, s.dq, s.ddq, s.goal))
-        every = Situation(z, q, dq, ddq, s.latency_s, goal, s.root)
+        z, q, dq, ddq, *goal = (part.repeat_interleave(times, 0) for part in (s.z, s.q, s.dq, s.ddq, s.goal, s.root))
+        every = Situation(z, q, dq, ddq, s.latency_s, *goal)
         return StrokeResidual(self.level, self.limits, self.weights, every)(x)
 
     def energy(self, x: Tensor) -> Tensor:

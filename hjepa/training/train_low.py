@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hjepa.models.high import READINGS, HighModel
+from hjepa.models.high import HighModel
 from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
 from hjepa.models.proposal import Proposal
@@ -33,7 +33,6 @@ from hjepa.training.searched import SearchedConfig, Wanted, add, moments, search
 from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
-GOAL_TOLERANCE = {"landing_x": 0.1, "landing_y": 0.1, "floor_s": 0.4}  # m, m, s; set on validation strokes
 PLAN_LATENCY_S = 0.05  # what proposals are trained to expect between observation and command
 ALARMS = {"target_offset_m": 0.03, "target_landing_m": 0.15, "target_net_m": 0.06, "target_time_s": 0.005}
 
@@ -141,20 +140,6 @@ def learn_body(level: LowLevel, data: LowData, run: LowRun, progress: Progress |
     optimise(level.action, step, LoopConfig(steps, rate=2e-3), report=_relay(progress, steps), writer=writer)
 
 
-def goal_metric(high: HighModel) -> Tensor:
-    """Root (G, G) of the goal energy: embeddings are compared along the directions that a goal determines.
-
-    The upper level reads landing and time to the floor linearly from its embedding; a shot determines where, and less
-    sharply when, the shuttle comes down. The full inverse covariance also weighed directions that the goal leaves open
-    (where and how hard the shuttle is struck) and forced rackets into fast swings: see docs/log.md.
-    """
-    rows = high.read_linear.weight * high.read_scale[:, None]  # readings per unit of s
-    root = torch.zeros(high.config.latent, high.config.latent)
-    for k, (name, tolerance) in enumerate(GOAL_TOLERANCE.items()):
-        root[k] = rows[READINGS.index(name)] / tolerance
-    return root
-
-
 @torch.no_grad()
 def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
     """Root (G, G) of the precision of predicted outcomes shortly before the event, on strokes never trained on."""
@@ -167,7 +152,7 @@ def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
 
 
 def train_proposal(
-    level: LowLevel, prepared: Prepared, high: HighModel, root: Tensor, spec: RobotSpec, run: LowRun, out: Path,
+    level: LowLevel, prepared: Prepared, high: HighModel, spec: RobotSpec, run: LowRun, out: Path,
     progress: Progress | None, writer: Writer | None, proposal: Proposal | None = None,
 ) -> Proposal:  # fmt: skip
     """Mode 1: hindsight first, then through the frozen energy for goals the high level would set; or refine one."""
@@ -181,7 +166,7 @@ def train_proposal(
     good &= (pairs.landing_m[:, 0] > -0.2) & (pairs.landing_m[:, 0] < 7.2)
     shown = prepared.train[good[prepared.train]]
     late = prepared.train[pairs.event_s[prepared.train] > 0.35]
-    energy = _energy(level, proposal.heads, limits_of(spec), run.weights, root)
+    energy = _energy(level, proposal.heads, limits_of(spec), run.weights)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([run.level.seed + 1, len(name), k])
@@ -189,8 +174,8 @@ def train_proposal(
             rows = shown[rng.integers(len(shown), size=c.batch)]
             return hindsight_loss(proposal, level, data, rows, rng, c), {}
         rows = late[rng.integers(len(late), size=c.batch)]
-        goal = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
-        return energy_loss(proposal, level, energy, data, rows, goal, rng, c)
+        wished = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
+        return energy_loss(proposal, level, energy, data, rows, wished, rng, c)
 
     steps = c.hindsight_steps + c.energy_steps
     optimise(
@@ -243,7 +228,7 @@ def polish_body(
 
 
 def add_searched(
-    level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, root: Tensor, spec: RobotSpec, run: LowRun
+    level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, spec: RobotSpec, run: LowRun
 ) -> Prepared:
     """The training data with the motions that a search with this level would choose, and what they meet."""
     c, data = run.searched, prepared.data
@@ -255,8 +240,8 @@ def add_searched(
         [some[rng.integers(len(some), size=n)] for some, n in zip(late, (c.motions, c.motions // 10))]
     )
     s_in = prepared.s_in[torch.as_tensor(data.pairs.flight[rows].astype(np.int64))]
-    wanted = Wanted(rows, moments(data, rows, rng, c), _wished(high, s_in, rng))
-    found = search(level.eval(), proposal, data, wanted, root, spec, run.weights, rng, c)
+    wanted = Wanted(rows, moments(data, rows, rng, c), *_wished(high, s_in, rng))
+    found = search(level.eval(), proposal, data, wanted, spec, run.weights, rng, c)
     goals = np.concatenate([data.goals, embed_strokes(high, found.pairs.after_m, rng, run.level.noise_m)])
     swings, pairs = add(data.swings, data.pairs, found)
     more = LowData(swings, data.flights, pairs, goals, data.codec, data.kinematics)
@@ -277,28 +262,39 @@ def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: Hig
         b = data.draw(
             rows, rng, 0.010, 0.02, pairs.event_s[rows] - rng.uniform(c.earliest_s, c.latest_s + 0.1, len(rows))
         )
-        goal = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
+        goal, _ = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
         z = level.in_context(level.encode(b.now), b.context)
         pool.append(proposal(z, goal, b.now.q_rad, b.now.dq_rad_s).flatten(0, 1)[:, :-1])
     return torch.cat(pool)
 
 
-def _wished(high: HighModel, s_in: Tensor, rng: np.random.Generator) -> Tensor:
-    """Goals (B, G) for macro-actions anywhere in the opponent's court, at tempi that fit the depth."""
+def _wished(high: HighModel, s_in: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Goals (B, G) and their metric (B, G, G) for incoming strokes s_in (B, D).
+
+    Half of them are what real players answer with, moved a little as the high level does; the other half lie anywhere
+    in the opponent's court, of no type, at tempi that fit the depth.
+    """
     n = len(s_in)
     depth = rng.uniform(0.8, 6.3, n)
     tempo = rng.uniform(0.75, 1.2, n) + 0.08 * depth
-    w = np.stack([np.full(n, -1.0), -depth, rng.uniform(-2.3, 2.3, n), tempo], axis=-1)
+    anywhere = np.stack([np.full(n, -1.0), -depth, rng.uniform(-2.3, 2.3, n), tempo], axis=-1)
     with torch.no_grad():
-        return high.predict(high.context(n), s_in, torch.tensor(w, dtype=torch.float32))
+        context = high.context(n)
+        drawn = high.code_log_prior(context, s_in).numpy() + rng.gumbel(size=(n, len(high.codebook)))
+        usual = high.codebook.numpy()[drawn.argmax(axis=1)]
+        usual = usual + np.array([0.0, 1.0, 1.0, 0.0]) * rng.normal(0.0, 0.35, usual.shape)
+        w = torch.tensor(np.where(rng.random((n, 1)) < 0.5, usual, anywhere), dtype=torch.float32)
+        goal = high.predict(context, s_in, w)
+        return goal, high.metric(goal, s_in, w[:, 0].round().long())
 
 
-def _energy(level: LowLevel, heads: int, limits: Limits, weights: LowWeights, root: Tensor) -> Callable[..., Tensor]:
-    def energy(z: Tensor, q: Tensor, dq: Tensor, goal: Tensor, x: Tensor) -> Tensor:
+def _energy(level: LowLevel, heads: int, limits: Limits, weights: LowWeights) -> Callable[..., Tensor]:
+    def energy(z: Tensor, q: Tensor, dq: Tensor, goal: Tensor, root: Tensor, x: Tensor) -> Tensor:
         def each(a: Tensor) -> Tensor:
             return a.repeat_interleave(heads, 0)
 
-        situation = Situation(each(z), each(q), each(dq), torch.zeros_like(each(q)), PLAN_LATENCY_S, each(goal), root)
+        rest = torch.zeros_like(each(q))
+        situation = Situation(each(z), each(q), each(dq), rest, PLAN_LATENCY_S, each(goal), each(root))
         return StrokeResidual(level, limits, weights, situation).energy(x)
 
     return energy
@@ -339,10 +335,9 @@ def fit(
     codec = prepared.data.codec
     high_root = torch.linalg.cholesky(high.precision.double()).T.float()
     level = train_level(prepared, codec, high_root, run, out, progress, writer)
-    root = goal_metric(high)
-    proposal = train_proposal(level, prepared, high, root, spec, run, out, progress, writer)
+    proposal = train_proposal(level, prepared, high, spec, run, out, progress, writer)
     polish_body(level, proposal, prepared, high, run, progress, writer)
-    prepared = add_searched(level, proposal, prepared, high, root, spec, run)
+    prepared = add_searched(level, proposal, prepared, high, spec, run)
     level = settle(level, prepared, high_root, run, out, progress, writer)
     figures = probe(level, prepared.data, prepared.held)
     if len(prepared.searched_held):
@@ -351,10 +346,10 @@ def fit(
     if run.refine_steps:
         again = replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps, rate=run.refine_rate)
         refine = replace(run, proposal=again)
-        proposal = train_proposal(level, prepared, high, root, spec, refine, out, progress, writer, proposal)
+        proposal = train_proposal(level, prepared, high, spec, refine, out, progress, writer, proposal)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}
-    save_low(out / "low.safetensors", LowBundle(level, proposal, root, doubt(level, prepared), notes))
+    save_low(out / "low.safetensors", LowBundle(level, proposal, doubt(level, prepared), notes))
     return out / "low.safetensors"
 
 

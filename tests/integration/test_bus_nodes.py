@@ -53,7 +53,7 @@ def directly(seed, low_period=4, high_period=4):
             break
         if tick % high_period == 0:
             now = observation
-            goal = high.decide(now, lambda candidates, now=now: low.reachability(now, candidates))
+            goal = high.decide(now, lambda *goals, now=now: low.reachability(now, *goals))
             if goal is not None:
                 handover.offer(goal)
                 said["goals"].append(goal)

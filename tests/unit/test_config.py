@@ -145,7 +145,15 @@ def test_defaults_of_the_planners_are_those_of_their_classes() -> None:
     low, high = c.LowSection(), c.HighSection()
     assert low.weights.model_dump() == dataclasses.asdict(LowWeights())
     theirs = dataclasses.asdict(LowPlanConfig())
-    same = ("first_starts", "first_iterations", "starts", "iterations", "accept_margin", "alarm_energy")
+    same = (
+        "reach_iterations",
+        "first_starts",
+        "first_iterations",
+        "starts",
+        "iterations",
+        "accept_margin",
+        "alarm_energy",
+    )
     assert {name: getattr(low, name) for name in same} == {name: theirs[name] for name in same}
     in_s = {"latency_s": low.latency_ms, "freeze_s": low.freeze_ms, "valid_s": low.valid_ms}
     assert {name: 1000 * theirs[name] for name in in_s} == pytest.approx(in_s)

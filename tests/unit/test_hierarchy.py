@@ -33,7 +33,6 @@ class ToyShots:
     """Embeddings are the macro-actions themselves."""
 
     codebook = CODES
-    precision = torch.eye(4)
 
     def __init__(self, win=None):
         self.win = win if win is not None else torch.full((6,), 0.5)
@@ -60,6 +59,9 @@ class ToyShots:
 
     def named_logits(self, s, s_in=None):
         return 4.0 * torch.nn.functional.one_hot(s[:, 0].long(), 3).float()
+
+    def metric(self, s, s_in=None, kind=None):
+        return torch.diag_embed(torch.nn.functional.one_hot(kind, 4) + 1.0)
 
     def win_probability(self, s, s_in, context):
         return self.win[self._code(s)]
@@ -136,16 +138,17 @@ def test_it_decides_once_when_enough_was_seen_and_again_after_reset():
     assert isinstance(planner, HighLevel)
     asked = []
 
-    def reachability(goals):
-        asked.append(goals.shape)
+    def reachability(goals, roots):
+        asked.append((goals.shape, roots.shape))
         return np.zeros(len(goals))
 
     assert planner.decide(_observation(4), reachability) is None
     goal = planner.decide(_observation(5), reachability)
     assert goal is not None
-    assert asked == [(3, 4)]
+    assert asked == [((3, 4), (3, 4, 4))]
     assert goal.start_ns - goal.stamp_ns == 30_000_000
     assert goal.embedding == pytest.approx(goal.candidates[int(np.argmin(goal.energies))])
+    assert np.diag(goal.root).tolist() == [1.0 + (k == TYPES.index(goal.type)) for k in range(4)]
     assert planner.decide(_observation(20), reachability) is None
     planner.reset(1)
     again = planner.decide(_observation(5), reachability)
@@ -175,3 +178,16 @@ def test_scattered_targets_stay_inside_the_margin_and_are_fixed_by_the_seed():
     depth, across = np.concatenate(targets).T
     assert depth.min() >= 0.60 - 1e-6 and depth.max() <= 6.40 + 1e-6 and np.abs(across).max() <= 2.29 + 1e-6
     assert depth.std() > 1.0 and len(np.unique(depth)) > 40
+
+
+def test_the_low_level_is_asked_about_the_cheapest_candidates_alone():
+    planner, asked = _planner(samples=5, shortlist=2), []
+
+    def reachability(goals, roots):
+        asked.append(goals)
+        return np.zeros(len(goals))
+
+    goal = planner.decide(_observation(5), reachability)
+    everything = _planner().candidates(*_window())
+    cheapest = everything.embeddings[np.argsort(everything.value(planner.config))[:2]]
+    assert asked[0] == pytest.approx(cheapest) and goal is not None and len(goal.energies) == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hjepa.errors import WeightsError
-from hjepa.models.high import HighConfig, HighModel, canonical, clean_mask, load_high, save_high
+from hjepa.models.high import NAME_TOLERANCE, HighConfig, HighModel, canonical, clean_mask, load_high, save_high
 from hjepa.tasks.badminton import flight
 from hjepa.training import high as high_training
 from hjepa.training.chains import Noise, chain_rows, chains, observe
@@ -77,6 +77,25 @@ def test_the_goal_energy_is_the_weighted_square(model):
     off[:, 4] += 2.0
     assert model.goal_energy(goal, goal).tolist() == [0.0, 0.0, 0.0]
     assert model.goal_energy(off, goal).tolist() == pytest.approx([20.0] * 3, rel=1e-4)
+
+
+def test_the_metric_counts_landing_time_and_the_name_of_the_goal(model):
+    s, s_in, kind = torch.randn(3, 16), torch.randn(3, 16), torch.tensor([4, 0, -1])
+    root = model.metric(s, s_in, kind)
+    step = 1e-3 * torch.randn(3, 16)
+    told = (root @ step[..., None])[..., 0]
+    with torch.no_grad():
+        floor = (model.readings(s + step) - model.readings(s)) * model.read_scale
+    assert told[:, :3] == pytest.approx(floor[:, :3] / torch.tensor([0.1, 0.1, 0.4]), abs=1e-4)
+
+    def log_odds(at):
+        p = model.named_logits(at, s_in).double().softmax(-1)[torch.arange(3), kind]
+        return torch.log(p / (1 - p))
+
+    gained = (log_odds(s + step) - log_odds(s)).detach().float() / NAME_TOLERANCE
+    assert told[:2, 3] == pytest.approx(gained[:2], abs=1e-4)
+    assert told[2, 3] == 0.0 and not told[:, 4:].any()
+    assert torch.equal(model.metric(s)[:, :3], root[:, :3]) and not model.metric(s)[:, 3:].any()
 
 
 def test_win_probabilities_and_priors_are_probabilities(model):

@@ -89,7 +89,6 @@ def test_a_level_is_saved_and_loaded_whole(bundle: LowBundle, tmp_path) -> None:
         assert torch.equal(ours.level.foresee(z, m, t)[0], theirs.level.foresee(z, m, t)[0])
         goal = torch.zeros(B, G)
         assert torch.equal(*(p.proposal(z, goal, x.q_rad, x.dq_rad_s) for p in (ours, theirs)))
-    assert torch.equal(again.root, bundle.root)
     assert again.header["robot"] == "courtbot"
     assert again.header["seed"] == 7
     assert [p.name for p in tmp_path.iterdir()] == ["low.safetensors"]

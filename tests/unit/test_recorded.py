@@ -14,7 +14,7 @@ def situation(rows: int, seed: int) -> Situation:
     q = torch.tensor(tiny.SPEC.q_home_rad, dtype=torch.float32)[None] + 0.1 * torch.randn(1, 8, generator=g)
     z, goal = torch.randn(rows, tiny.LOW.state, generator=g), torch.randn(rows, tiny.LOW.goal, generator=g)
     dq, ddq = torch.randn(2, 1, 8, generator=g)
-    return Situation(z, q, dq, ddq, 0.01 * seed, goal, torch.randn(tiny.LOW.goal, tiny.LOW.goal, generator=g))
+    return Situation(z, q, dq, ddq, 0.01 * seed, goal, torch.randn(rows, tiny.LOW.goal, tiny.LOW.goal, generator=g))
 
 
 @pytest.mark.parametrize(("rows", "candidates"), [(1, 1), (1, 17), (12, 12)])

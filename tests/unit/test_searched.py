@@ -79,10 +79,11 @@ def rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
 
 def searched(data: LowData, c: s.SearchedConfig, to_go: float = 0.6) -> s.Searched:
     bundle, rows = tiny.low(), np.arange(len(data))
-    wanted = s.Wanted(rows, np.full(len(rows), to_go), torch.zeros(len(rows), 16))
-    return s.search(
-        bundle.level, bundle.proposal, data, wanted, torch.eye(16), SPEC, LowWeights(), np.random.default_rng(0), c
+    wanted = s.Wanted(
+        rows, np.full(len(rows), to_go), torch.zeros(len(rows), 16), torch.eye(16).repeat(len(rows), 1, 1)
     )
+    rng = np.random.default_rng(0)
+    return s.search(bundle.level, bundle.proposal, data, wanted, SPEC, LowWeights(), rng, c)
 
 
 def test_a_motion_meets_the_shuttle_it_was_searched_for_when_it_was_meant_to(

@@ -38,7 +38,7 @@ def planner(**changes: int) -> StrokePlanner:
         return x
 
     config = replace(LowPlanConfig(), **changes)
-    made = StrokePlanner(bundle.level, wrong, tiny.SPEC, bundle.root, config)
+    made = StrokePlanner(bundle.level, wrong, tiny.SPEC, config)
     made.reset(5)
     return made
 
