@@ -132,7 +132,7 @@ def build_agent(config: Config, name: str, truth: Truth) -> Agent:
         **{n: lambda: HierarchicalAgent(build_high(config, name), build_low(config, spec, name)) for n in HIERARCHICAL},
         "flat": lambda: FlatAgent(build_high(config), build_low(config, spec)),
         "classical": lambda: ClassicalAgent(spec, timing),
-        "bc": lambda: ClonedAgent(spec, load_clone(weights_path(config, "bc")), timing.latency_s),
+        "bc": lambda: ClonedAgent(spec, load_clone(weights_path(config, "bc"), spec.name), timing.latency_s),
         "oracle": lambda: OracleAgent(spec, truth, timing),
         "random": lambda: RandomAgent(spec, random_events(low_bundle(config, spec)), timing),
     }

@@ -66,16 +66,19 @@ class PlanClone(nn.Module):
         return asdict(self.config)
 
 
-def save_clone(path: Path, clone: PlanClone) -> None:
-    """Write the network, whole or not at all."""
-    save(path, {f"clone.{k}": v for k, v in clone.state_dict().items()}, {"clone": clone.describe()})
+def save_clone(path: Path, clone: PlanClone, robot: str) -> None:
+    """Write the network for a robot, whole or not at all."""
+    header = {"clone": clone.describe(), "robot": robot}
+    save(path, {f"clone.{k}": v for k, v in clone.state_dict().items()}, header)
 
 
-def load_clone(path: Path) -> PlanClone:
-    """A frozen network."""
+def load_clone(path: Path, robot: str) -> PlanClone:
+    """A frozen network; WeightsError if the file is missing, damaged, of another make or for another robot."""
     tensors, header = load(path)
     if "clone" not in header:
         raise WeightsError(f"'{path}' holds {', '.join(header) or 'nothing'}; allowed: weights of the agent `bc`")
+    if header["robot"] != robot:
+        raise WeightsError(f"'{path}' copies agents of robot {header['robot']}, not {robot}: use `hjepa train bc`")
     clone = PlanClone(CloneConfig(**header["clone"]))
     load_module(clone, tensors, "clone")
     return clone.eval().requires_grad_(False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from hjepa.errors import WeightsError
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -31,7 +33,6 @@ class LoopConfig:
     warm_share: float = 0.05
     report_every: int = 50
     checkpoint_every: int = 500
-    muon: bool = False
 
 
 def optimise(
@@ -46,19 +47,19 @@ def optimise(
 ) -> None:
     """Minimise `step_loss(step) -> (loss, parts)`; goes on from `checkpoint` if that exists, and writes it."""
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimisers = _optimisers(module, config)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda k: _one_cycle(k, config)) for o in optimisers]
-    first = _resume(checkpoint, module, optimisers, schedules)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: _one_cycle(k, config))
+    first = _resume(checkpoint, module, optimiser, schedule, config)
     module.train()
     for step in range(first, config.steps):
         loss, parts = step_loss(step)
         module.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)
-        for optimiser in optimisers:
-            optimiser.step()
-        for schedule in schedules:
-            schedule.step()
+        optimiser.step()
+        schedule.step()
         last = step + 1 == config.steps
         if step % config.report_every == 0 or last:
             values = {"loss": float(loss.detach())} | parts
@@ -70,22 +71,7 @@ def optimise(
             if report:
                 report(step, values)
         if checkpoint and ((step + 1) % config.checkpoint_every == 0 or last):
-            _store(checkpoint, step + 1, module, optimisers, schedules)
-
-
-def _optimisers(module: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) on the weight matrices, if asked for, and AdamW on the rest."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim == 2 and min(p.shape) >= 32] if config.muon else []
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in trained if id(p) not in chosen]
-    adam = torch.optim.AdamW(rest, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True)
-    if not matrices:
-        return [adam]
-    muon = torch.optim.Muon(
-        matrices, lr=config.rate * 5, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [adam, muon]
+            _store(checkpoint, step + 1, module, optimiser, schedule, config)
 
 
 def _one_cycle(step: int, config: LoopConfig) -> float:
@@ -97,23 +83,34 @@ def _one_cycle(step: int, config: LoopConfig) -> float:
     return 1e-3 + (1 - 1e-3) * 0.5 * (1 + math.cos(math.pi * x))
 
 
-def _store(path: Path, step: int, module: nn.Module, optimisers: Sequence[Any], schedules: Sequence[Any]) -> None:
+def _course(config: LoopConfig) -> dict[str, float]:
+    """What a run that goes on must have in common with the one that was cut short."""
+    return {name: getattr(config, name) for name in ("steps", "rate", "weight_decay", "clip", "warm_share")}
+
+
+def _store(path: Path, step: int, module: nn.Module, optimiser: Any, schedule: Any, config: LoopConfig) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
-    state = {"step": step, "module": module.state_dict()}
-    state["optimisers"] = [o.state_dict() for o in optimisers]
-    state["schedules"] = [{"last_epoch": s.last_epoch, "_step_count": s._step_count} for s in schedules]
+    state: dict[str, Any] = {"step": step, "course": _course(config), "module": module.state_dict()}
+    state["optimiser"] = optimiser.state_dict()
+    state["schedule"] = {"last_epoch": schedule.last_epoch, "_step_count": schedule._step_count}
     torch.save(state, temporary)
     temporary.replace(path)
 
 
-def _resume(path: Path | None, module: nn.Module, optimisers: Sequence[Any], schedules: Sequence[Any]) -> int:
+def _resume(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any, config: LoopConfig) -> int:
     if path is None or not path.exists():
         return 0
+    remedy = "give the settings it was begun with, another --out, or delete it"
     state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["module"])
-    for part, stored in zip(optimisers, state["optimisers"], strict=True):
-        part.load_state_dict(stored)
-    for part, stored in zip(schedules, state["schedules"], strict=True):
-        part.__dict__.update(stored)
+    ours, theirs = _course(config), state.get("course", {})
+    if theirs != ours:
+        other = ", ".join(f"{k} {v}" for k, v in theirs.items() if v != ours.get(k)) or "settings it does not tell"
+        raise WeightsError(f"'{path}' is of a run with {other}; allowed: {remedy}")
+    try:
+        module.load_state_dict(state["module"])
+    except RuntimeError as error:
+        raise WeightsError(f"'{path}' is of a model of other sizes; allowed: {remedy}") from error
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.__dict__.update(state["schedule"])
     return int(state["step"])

@@ -179,5 +179,5 @@ def train_clone(
         CloneConfig(joints=spec.joints),
         lambda step, losses: tell(step, losses, report, writer, "bc"),
     )
-    save_clone(path, clone)
+    save_clone(path, clone, spec.name)
     return path

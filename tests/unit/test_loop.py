@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hjepa.errors import WeightsError
 from hjepa.training.loop import LoopConfig, optimise
 
 TRUTH = torch.randn(40, 3, generator=torch.Generator().manual_seed(9))
@@ -31,9 +32,8 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 3))
 
 
-@pytest.mark.parametrize("muon", [False, True])
-def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(tmp_path: Path, muon: bool) -> None:
-    config = LoopConfig(30, checkpoint_every=8, muon=muon)
+def test_a_killed_run_ends_bit_for_bit_where_the_whole_one_does(tmp_path: Path) -> None:
+    config = LoopConfig(30, checkpoint_every=8)
     whole = net()
     optimise(whole, step_of(whole), config)
     killed, path = net(), tmp_path / "a" / "run.ckpt"
@@ -51,6 +51,18 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     optimise(net(), step_of(net()), config, checkpoint=path)
     first = net()
     optimise(first, step_of(first, kill_at=0), config, checkpoint=path)
+
+
+def test_a_run_with_other_settings_or_sizes_does_not_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    optimise(net(), step_of(net()), LoopConfig(5), checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(WeightsError, match="of a run with steps 5; allowed"):
+        optimise(net(), step_of(net()), LoopConfig(6), checkpoint=path)
+    other = nn.Linear(40, 3)
+    with pytest.raises(WeightsError, match="of other sizes"):
+        optimise(other, step_of(other), LoopConfig(5), checkpoint=path)
+    assert path.read_bytes() == before
 
 
 def test_it_learns_and_reports_the_first_and_the_last_step() -> None:
