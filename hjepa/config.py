@@ -92,7 +92,7 @@ class LowSection(Section):
     """The low level's search, as in planning.stroke_planner."""
 
     replan_period_ms: int = key(40, "time between two low-level plans (ms), whole 10 ms ticks", ge=10, multiple_of=10)
-    latency_ms: int = key(20, "planning time (ms) charged to the clock in lockstep", ge=0)
+    latency_ms: int = key(30, "planning time (ms) charged to the clock in lockstep", ge=0)
     planner: Literal["gradient", "cem"] = key("gradient", "the search of mode 2: Gauss-Newton, or cross-entropy")
     reach_iterations: int = key(1, "iterations for each candidate goal when asked what is reachable", ge=0)
     first_starts: int = key(3, "proposals from which the first search of a goal starts", ge=1)
@@ -115,14 +115,15 @@ class HighWeightsSection(Section):
     win: float = key(1.0, "log-odds of winning the rally after the opponent's reply", ge=0)
     support: float = key(1.0, "log-probability that a real player answers with this here", ge=0)
     name: float = key(2.0, "log-probability that the shot is what it is called", ge=0)
-    reach: float = key(1.0, "the low level's energy for the candidate goal", ge=0)
+    reach: float = key(0.3, "the low level's energy for the candidate goal", ge=0)
     mixing: float = key(1.0, "Gumbel noise: a mixed strategy; 0: always the least energy", ge=0)
 
 
 class HighSection(Section):
     """The high level's decision, as in planning.hierarchy."""
 
-    latency_ms: int = key(30, "planning time (ms) charged to the clock in lockstep", ge=0)
+    latency_ms: int = key(40, "planning time (ms) charged to the clock in lockstep", ge=0)
+    shots: tuple[str, ...] = key((), "types that the robot can play; empty: all")
     candidates: int = key(16, "macro-actions weighed per decision", ge=1)
     shortlist: int = key(8, "of the macro-actions, cheapest first: the low level is asked about these", ge=1)
     samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)

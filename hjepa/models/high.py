@@ -22,7 +22,7 @@ from hjepa.models.layers import GatedBlock, GatedMLP, WindowFit, clean_mask
 TYPES = 10
 SAMPLE_S = 0.01
 GOAL_TOLERANCE = {"landing_x": 0.1, "landing_y": 0.1, "floor_s": 0.4}  # m, m, s: what costs 1/2; set on validation
-NAME_TOLERANCE = 2.0  # log-odds of the type
+NAME_TOLERANCE = 3.0  # log-odds of the type
 READINGS = ("landing_x", "landing_y", "floor_s", "apex", "net_height", "hit_x", "hit_y", "hit_z", "log_speed")
 
 

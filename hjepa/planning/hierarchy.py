@@ -62,6 +62,7 @@ class HighPlanConfig:
     """Weights and budget of the decision."""
 
     candidates: int = 16
+    shots: tuple[str, ...] = ()  # types that the robot can play; (): all
     prior_floor: float = 0.003  # macro-actions less probable than this are outside the support
     margin_m: float = 0.30  # targets lie this far inside the singles court
     net_margin_m: float = 0.10  # predicted height over the tape
@@ -69,12 +70,12 @@ class HighPlanConfig:
     win: float = 1.0
     support: float = 1.0
     name: float = 2.0
-    reach: float = 1.0
+    reach: float = 0.3
     mixing: float = 1.0
     scatter_m: float = 0.35  # placements are drawn this far around those of the codebook: targets off a fixed grid
     shortlist: int = 8  # of the candidates, cheapest first: the low level is asked about these
     samples: int = 6  # tracker samples before anything is decided
-    latency_s: float = 0.03  # from the observation to the goal in force
+    latency_s: float = 0.04  # from the observation to the goal in force
     window: int = 40  # K
 
 
@@ -116,6 +117,7 @@ class HighPlanner:
         self.model, self.types, self.config, self.feet = model, tuple(types), config, feet
         self._seed = self._decisions = 0
         self._decided = False
+        self._able = torch.tensor([not config.shots or name in config.shots for name in self.types])
         self._allowed = _inside(model.codebook[:, 1:3], config.margin_m)
         self.candidates(np.zeros((config.window, 3)), np.zeros(config.window))  # the first decision is as fast as any
 
@@ -137,7 +139,8 @@ class HighPlanner:
         named = model.named_logits(ahead, many).softmax(-1).gather(1, w[:, :1].long())[:, 0]
         net = model.read(ahead, many).net_height_m
         wins = model.win_probability(ahead, many, context)
-        keep = _kept(log_prior[codes], named, net, c)
+        able = self._able[w[:, 0].long()]
+        keep = _kept(log_prior[codes], named, net, able, c)
         return Candidates(
             embeddings=_array(ahead[keep]),
             roots=_array(model.metric(ahead[keep], many[keep], w[keep, 0].long())),
@@ -210,11 +213,12 @@ def _inside(placement: Tensor, margin_m: float) -> Tensor:
     return (depth >= NET_SHARE * margin_m) & (depth <= HALF_LENGTH_M - margin_m) & (across <= HALF_SINGLES_M - margin_m)
 
 
-def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, c: HighPlanConfig) -> Tensor:
-    """(C,) True for candidates in the support that pass the net and are what they are called; never none."""
+def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, able: Tensor, c: HighPlanConfig) -> Tensor:
+    """(C,) True for candidates in the support that the robot can play, that pass the net and are what they are called;
+    never none."""
     likely = log_prior >= np.log(c.prior_floor)
     over, true = net_m >= NET_M + c.net_margin_m, named >= c.name_floor
-    for keep in (likely & over & true, likely & over, likely):
+    for keep in (able & likely & over & true, able & likely & over, able & likely, likely):
         if bool(keep.any()):
             return keep
     return log_prior >= log_prior.max()

@@ -39,8 +39,8 @@ from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 class LowPlanConfig:
     """Budget and timing of the low level."""
 
-    latency_s: float = 0.02  # from an observation to the start of the command it led to
-    goal_latency_s: float = 0.03  # what the high level takes: added when it asks what is reachable
+    latency_s: float = 0.03  # from an observation to the start of the command it led to
+    goal_latency_s: float = 0.04  # what the high level takes: added when it asks what is reachable
     reach_iterations: int = 1  # for each candidate goal, when the high level asks what is reachable
     first_starts: int = 3
     first_iterations: int = 3

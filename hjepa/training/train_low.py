@@ -269,23 +269,14 @@ def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: Hig
 
 
 def _wished(high: HighModel, s_in: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Goals (B, G) and their metric (B, G, G) for incoming strokes s_in (B, D).
-
-    Half of them are what real players answer with, moved a little as the high level does; the other half lie anywhere
-    in the opponent's court, of no type, at tempi that fit the depth.
-    """
+    """Goals (B, G), of no type and anywhere in the opponent's court, at tempi that fit the depth; and their metric."""
     n = len(s_in)
     depth = rng.uniform(0.8, 6.3, n)
     tempo = rng.uniform(0.75, 1.2, n) + 0.08 * depth
-    anywhere = np.stack([np.full(n, -1.0), -depth, rng.uniform(-2.3, 2.3, n), tempo], axis=-1)
+    w = np.stack([np.full(n, -1.0), -depth, rng.uniform(-2.3, 2.3, n), tempo], axis=-1)
     with torch.no_grad():
-        context = high.context(n)
-        drawn = high.code_log_prior(context, s_in).numpy() + rng.gumbel(size=(n, len(high.codebook)))
-        usual = high.codebook.numpy()[drawn.argmax(axis=1)]
-        usual = usual + np.array([0.0, 1.0, 1.0, 0.0]) * rng.normal(0.0, 0.35, usual.shape)
-        w = torch.tensor(np.where(rng.random((n, 1)) < 0.5, usual, anywhere), dtype=torch.float32)
-        goal = high.predict(context, s_in, w)
-        return goal, high.metric(goal, s_in, w[:, 0].round().long())
+        goal = high.predict(high.context(n), s_in, torch.tensor(w, dtype=torch.float32))
+        return goal, high.metric(goal)
 
 
 def _energy(level: LowLevel, heads: int, limits: Limits, weights: LowWeights) -> Callable[..., Tensor]:

@@ -146,7 +146,7 @@ def test_it_decides_once_when_enough_was_seen_and_again_after_reset():
     goal = planner.decide(_observation(5), reachability)
     assert goal is not None
     assert asked == [((3, 4), (3, 4, 4))]
-    assert goal.start_ns - goal.stamp_ns == 30_000_000
+    assert goal.start_ns - goal.stamp_ns == 40_000_000
     assert goal.embedding == pytest.approx(goal.candidates[int(np.argmin(goal.energies))])
     assert np.diag(goal.root).tolist() == [1.0 + (k == TYPES.index(goal.type)) for k in range(4)]
     assert planner.decide(_observation(20), reachability) is None
@@ -191,3 +191,8 @@ def test_the_low_level_is_asked_about_the_cheapest_candidates_alone():
     everything = _planner().candidates(*_window())
     cheapest = everything.embeddings[np.argsort(everything.value(planner.config))[:2]]
     assert asked[0] == pytest.approx(cheapest) and goal is not None and len(goal.energies) == 2
+
+
+def test_shots_that_the_robot_cannot_play_are_not_considered_unless_nothing_else_is_left():
+    assert set(_planner(shots=("clear", "drop")).candidates(*_window()).types) == {"clear", "drop"}
+    assert len(_planner(shots=("smash",)).candidates(*_window()).types) >= 1
