@@ -21,6 +21,7 @@ from hjepa.errors import ConfigError, nearest
 AGENTS = ("hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random")
 AgentName = Literal["hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random"]
 Range = tuple[float, float]
+COURTBOT_SHOTS = ("net shot", "drop", "lob", "defensive shot", "push/rush")  # too slow for smash, clear and drive
 
 
 def key(default: Any, meaning: str, **bounds: Any) -> Any:
@@ -123,7 +124,7 @@ class HighSection(Section):
     """The high level's decision, as in planning.hierarchy."""
 
     latency_ms: int = key(40, "planning time (ms) charged to the clock in lockstep", ge=0)
-    shots: tuple[str, ...] = key((), "types that the robot can play; empty: all")
+    shots: tuple[str, ...] = key(COURTBOT_SHOTS, "types that the robot can play; empty: all")
     candidates: int = key(16, "macro-actions weighed per decision", ge=1)
     shortlist: int = key(8, "of the macro-actions, cheapest first: the low level is asked about these", ge=1)
     samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)

@@ -60,7 +60,7 @@ def test_agents_without_weights_need_none(name: str, tmp_path: Path) -> None:
     assert isinstance(system.agent(name), Agent)
 
 
-def test_every_agent_of_the_configuration_can_be_made(system: api.System) -> None:
+def test_every_agent_of_the_configuration_can_be_made(system: api.System, weights: Path) -> None:
     made = {name: system.agent(name) for name in AGENTS if name != "bc"}
     assert all(isinstance(agent, Agent) for agent in made.values())
     for name in ("hjepa", "reactive", "coded-goal"):
@@ -73,6 +73,9 @@ def test_every_agent_of_the_configuration_can_be_made(system: api.System) -> Non
     assert not made["hjepa"].low.config.joint
     with pytest.raises(ConfigError, match="unknown agent 'hjeba': did you mean 'hjepa'"):
         system.agent("hjeba")
+    unknown = api.load(config(weights, "high.shots=[drop, smahs]"))
+    with pytest.raises(ConfigError, match="high.shots: unknown type 'smahs'; did you mean 'smash'"):
+        unknown.agent("hjepa")
 
 
 def test_the_planners_take_every_key_of_the_configuration(weights: Path) -> None:

@@ -51,7 +51,8 @@ def test_what_was_found_for_a_goal_is_a_start_of_its_search_and_of_no_other() ->
     energies = made.reachability(seen(), GOALS, ROOTS)
     z, joints = made._encode(seen())
     g = torch.tensor(GOALS, dtype=torch.float32)
-    residual: Scored = made._residual(made._situation(seen(), z, g[1:2], torch.eye(tiny.LOW.goal)[None], 0.05))
+    latency = made.config.latency_s + made.config.goal_latency_s
+    residual: Scored = made._residual(made._situation(seen(), z, g[1:2], torch.eye(tiny.LOW.goal)[None], latency))
     heads = made.proposal.heads
     with torch.no_grad():
         starts, energy = made._ranked(residual, z, g[1:2], joints, seen().stamp_ns)
