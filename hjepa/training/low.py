@@ -48,6 +48,7 @@ class LowTraining:
     inverse: float = 0.1
     heads: float = 1.0
     heads_shape: bool = True  # heads' gradients shape the level (False: they are read-outs only)
+    outcomes_shape: bool = True  # those of offset, landing, net and time; shuttle ahead and own racket are observed
     tick: float = 0.05
     seed: int = 0
 
@@ -273,6 +274,8 @@ def _heads(
     """Supervised read-outs: of the outcome on both sides, of the shuttle ahead, of the own racket."""
     if not c.heads_shape:
         z, u, predicted, target = z.detach(), u.detach(), predicted.detach(), target.detach()
+    if not c.outcomes_shape:
+        predicted, target = predicted.detach(), target.detach()
     out: dict[str, Tensor] = {}
     for name, label in b.labels.items():
         ok = torch.isfinite(label).all(dim=-1, keepdim=True)

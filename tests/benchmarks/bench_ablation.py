@@ -65,6 +65,7 @@ VARIANTS = {
     "gradient stopped at the target": Variant({"stop_gradient": True}),
     "hindsight labels on 10 % of swings": Variant({"labelled": 0.1}),
     "hindsight labels on 1 % of swings": Variant({"labelled": 0.01}),
+    "JEPA, bridge, own body and shuttle, no outcome heads": Variant({"outcomes_shape": False}),
 }
 PROBES = ("target_offset_m", "target_landing_m", "offset_m@0.4", "landing_m@0.4", "rank")
 
