@@ -18,7 +18,8 @@ from hjepa.types import (
 )
 
 Reachability = Callable[[Array, Array], Array]
-"""Candidate goals (C, D) in the upper latent to the low level's energy for each (C,): what the high level may ask."""
+"""What the high level may ask: candidate goals (C, D) in the upper latent, and the root of each one's metric (C, D, D),
+to the low level's energy for each (C,)."""
 
 
 @runtime_checkable
