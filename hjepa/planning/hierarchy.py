@@ -218,10 +218,11 @@ def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, able: Tensor, c: High
     never none."""
     likely = log_prior >= np.log(c.prior_floor)
     over, true = net_m >= NET_M + c.net_margin_m, named >= c.name_floor
-    for keep in (able & likely & over & true, able & likely & over, able & likely, likely):
+    for keep in (able & likely & over & true, able & likely & over, able & likely):
         if bool(keep.any()):
             return keep
-    return log_prior >= log_prior.max()
+    usual = log_prior.masked_fill(~able, -torch.inf) if bool(able.any()) else log_prior
+    return usual >= usual.max()
 
 
 def _row(x: Array) -> Tensor:

@@ -196,3 +196,5 @@ def test_the_low_level_is_asked_about_the_cheapest_candidates_alone():
 def test_shots_that_the_robot_cannot_play_are_not_considered_unless_nothing_else_is_left():
     assert set(_planner(shots=("clear", "drop")).candidates(*_window()).types) == {"clear", "drop"}
     assert len(_planner(shots=("smash",)).candidates(*_window()).types) >= 1
+    unusual = _planner(shots=("drop",), prior_floor=0.9).candidates(*_window())
+    assert unusual.codes.tolist() == [3]
