@@ -32,6 +32,7 @@ from hjepa.planning.objectives import (
 from hjepa.planning.protocols import Planner, Residual
 from hjepa.planning.recorded import RecordedEnergy
 from hjepa.planning.recorded import record as recorded
+from hjepa.planning.several import Several
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
@@ -73,7 +74,6 @@ class Committed(NamedTuple):
     stamp_ns: int
     event_ns: int
     command: JointTrajectory
-    energy: float
     own: float  # share of the energy that the own body had when the command was made
     spares: Tensor  # (C, X) other starts of the last search, same stamp
 
@@ -100,23 +100,6 @@ class Ready(NamedTuple):
     goals: Tensor  # (C, G)
     x: Tensor  # (C, X)
     stamp_ns: int
-
-
-class _Each:
-    """Residuals of candidates for several goals at once: rows (C k, X) of x, k for each of C goals."""
-
-    def __init__(self, make: Callable[[Situation], Scorer], situation: Situation) -> None:
-        self._make, self._situation = make, situation
-        made = make(situation)
-        self.low, self.high = made.low, made.high
-
-    def __call__(self, x: Tensor) -> Tensor:
-        times = len(x) // len(self._situation.goal)
-        goal, root = (part.repeat_interleave(times, 0) for part in (self._situation.goal, self._situation.root))
-        return self._make(self._situation._replace(goal=goal, root=root))(x)
-
-    def energy(self, x: Tensor) -> Tensor:
-        return 0.5 * (self(x) ** 2).sum(-1)
 
 
 class Look(NamedTuple):
@@ -168,7 +151,6 @@ class StrokePlanner:
         self._committed: Committed | None = None
         self._expected: Tensor | None = None
         self._look: Look | None = None
-        self._stuck = False
         self._ready: Ready | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
 
@@ -192,7 +174,7 @@ class StrokePlanner:
             z, joints = self._encode(observation)
             goals, metric = _tensor(candidates), _tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
-            residual = _Each(self._residual, self._situation(observation, z, goals, metric, latency))
+            residual = Several(self._residual, self._situation(observation, z, goals, metric, latency))
             proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
             energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
             x = proposals[torch.arange(len(goals)), best]
@@ -220,7 +202,6 @@ class StrokePlanner:
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
             self._note(goal.id, z, found)
-            self._stuck = found.energy > self.config.alarm_energy
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
@@ -275,7 +256,7 @@ class StrokePlanner:
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
         count = 0
-        if self._stuck:  # the last search ended high: look elsewhere too
+        if self._explained.energy > c.alarm_energy:  # the last search ended high: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
             warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
         plan = self.planner.plan(residual, warm, c.iterations)
@@ -342,7 +323,7 @@ class StrokePlanner:
             valid_ns=round(self.config.valid_s * NS),
         )
         event_ns = stamp_ns + round(to_go_s * NS)
-        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, found.energy, found.own, found.spares)
+        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, found.own, found.spares)
         return command
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:

@@ -9,6 +9,7 @@ N situations, J joints, X search variables, P + Q + 1 joint samples and R racket
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from hjepa.models.motor import ContactEvent
 from hjepa.models.proposal import Proposal
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.objectives import TIME_S, LowWeights, Situation, StrokeResidual
+from hjepa.planning.several import Several
 from hjepa.planning.stroke_planner import SHAPE, latest_switch, limits_of
 from hjepa.stroke import RECOVERY_S
 from hjepa.tasks.kinematics import racket_motion
@@ -112,11 +114,12 @@ def _some(
     z = level.in_context(level.encode(b.now), b.context)
     q, dq = b.now.q_rad, b.now.dq_rad_s
     situation = Situation(z, q, dq, torch.zeros_like(q), 0.0, wanted.goal, wanted.root)
-    residual = _ManySituations(level, spec, weights, situation)
+    residual = Several(partial(StrokeResidual, level, limits_of(spec), weights), situation)
     heads = proposal(z, wanted.goal, q, dq)  # (N, H, X)
     best = residual.energy(heads.flatten(0, 1)).view(len(z), -1).argmin(dim=1)
     x = heads[torch.arange(len(z)), best]
-    residual.bound_switch(x)
+    residual.high = residual.high.repeat(len(x), 1)  # no switch that lies before now
+    residual.high[:, SHAPE] = torch.minimum(residual.high[:, SHAPE], latest_switch(level.codec, x[:, -1]))
     x = GaussNewton().descend(residual, x, c.iterations).x
     moved = torch.tensor(rng.random((len(x), 1)) < 0.5) * torch.tensor(rng.normal(0.0, c.latent_noise, x.shape))
     x = torch.minimum(torch.maximum(x + moved.float(), residual.low), residual.high)
@@ -135,31 +138,6 @@ def _some(
         late = rng.normal(0.0, c.late_s, len(sound)) * (spread_m > 0)
         met.append(meet(spec, swings, data.flights, index, flight, now_s + to_go[sound, 0] + late, shift))
     return Searched(swings, joined_pairs(met))
-
-
-class _ManySituations:
-    """A Residual of N situations at once: candidate k of n is in situation k N // n."""
-
-    def __init__(self, level: LowLevel, spec: RobotSpec, weights: LowWeights, situation: Situation) -> None:
-        self.level, self.limits, self.weights, self.situation = level, limits_of(spec), weights, situation
-        box = StrokeResidual(level, self.limits, weights, situation)
-        self.low, self.high = box.low, box.high
-
-    def bound_switch(self, x: Tensor) -> None:
-        """No switch that lies before now, for x (N, X)."""
-        high = self.high.expand(len(x), -1).clone()
-        high[:, SHAPE] = torch.minimum(high[:, SHAPE], latest_switch(self.level.codec, x[:, -1]))
-        self.high = high
-
-    def __call__(self, x: Tensor) -> Tensor:
-        s, times = self.situation, len(x) // len(self.situation.z)
-        z, q, dq, ddq, *goal = (part.repeat_interleave(times, 0) for part in (s.z, s.q, s.dq, s.ddq, s.goal, s.root))
-        every = Situation(z, q, dq, ddq, s.latency_s, *goal)
-        return StrokeResidual(self.level, self.limits, self.weights, every)(x)
-
-    def energy(self, x: Tensor) -> Tensor:
-        """(N, X) -> (N,)."""
-        return 0.5 * (self(x) ** 2).sum(-1)
 
 
 class Way(NamedTuple):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
-from hjepa.planning.stroke_planner import Scorer as Scored
+from hjepa.planning.stroke_planner import LowPlanConfig, Scorer, StrokePlanner
 from hjepa.types import Observation
 from tests import tiny
 
@@ -52,7 +51,7 @@ def test_what_was_found_for_a_goal_is_a_start_of_its_search_and_of_no_other() ->
     z, joints = made._encode(seen())
     g = torch.tensor(GOALS, dtype=torch.float32)
     latency = made.config.latency_s + made.config.goal_latency_s
-    residual: Scored = made._residual(made._situation(seen(), z, g[1:2], torch.eye(tiny.LOW.goal)[None], latency))
+    residual: Scorer = made._residual(made._situation(seen(), z, g[1:2], torch.eye(tiny.LOW.goal)[None], latency))
     heads = made.proposal.heads
     with torch.no_grad():
         starts, energy = made._ranked(residual, z, g[1:2], joints, seen().stamp_ns)
