@@ -104,6 +104,7 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
         alarm_energy=c.alarm_energy,
         freeze_s=c.freeze_ms / 1e3,
         valid_s=c.valid_ms / 1e3,
+        budget_s=c.budget_ms / 1e3 if config.run.clock == "realtime" else None,
         search=name != "reactive",
     )
     planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)

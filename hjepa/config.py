@@ -94,6 +94,7 @@ class LowSection(Section):
 
     replan_period_ms: int = key(40, "time between two low-level plans (ms), whole 10 ms ticks", ge=10, multiple_of=10)
     latency_ms: int = key(30, "planning time (ms) charged to the clock in lockstep", ge=0)
+    budget_ms: int = key(25, "realtime: a search begins no iteration that would end later than this (ms)", ge=1)
     planner: Literal["gradient", "cem"] = key("gradient", "the search of mode 2: Gauss-Newton, or cross-entropy")
     reach_iterations: int = key(1, "iterations for each candidate goal when asked what is reachable", ge=0)
     first_starts: int = key(3, "proposals from which the first search of a goal starts", ge=1)

@@ -37,7 +37,8 @@ class GaussNewton:
 
     @torch.no_grad()
     def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
-        """Minimise from starts (C, X); `deadline_s` is seconds from now after which no iteration is begun."""
+        """Minimise from starts (C, X); `deadline_s` seconds from now on, no iteration is begun that
+        would end later than that if it took as long as the one before it."""
         found = self.descend(residual, starts, iterations, deadline_s)
         order = torch.argsort(found.energy)
         x, best = found.x[order], order[0]
@@ -46,7 +47,8 @@ class GaussNewton:
     @torch.no_grad()
     def descend(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Descent:
         """Gauss-Newton from every start (C, X) by itself."""
-        began = time.monotonic()
+        began = now = time.monotonic()
+        took = 0.0
         C, X = starts.shape
         x = torch.minimum(torch.maximum(starts, residual.low), residual.high)
         best_x, best_e = x.clone(), torch.full((C,), torch.inf)
@@ -54,8 +56,8 @@ class GaussNewton:
         nudge = self.step * torch.eye(X)
         evaluations, r0, begun, jacobian = 0, torch.empty(0), torch.empty(0), torch.empty(0)
         for k in range(iterations + 1):
-            late = deadline_s is not None and time.monotonic() - began > deadline_s and k > 0
-            if late:
+            took, now = time.monotonic() - now, time.monotonic()
+            if k > 0 and deadline_s is not None and now - began + took > deadline_s:
                 break
             if k == iterations:  # score the last step only
                 r = residual(x)[:, None]

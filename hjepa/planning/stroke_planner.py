@@ -8,6 +8,7 @@ G goal space, J joints, M motor latent, F slots after the event.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -57,6 +58,7 @@ class LowPlanConfig:
     min_samples: int = 5  # tracker samples before anything is planned
     look_back_s: float = 0.50  # after an event it is known what followed
     future: int = 40  # F
+    budget_s: float | None = None  # from the observation's arrival: no iteration is begun that would end later
     joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
 
 
@@ -137,11 +139,13 @@ class StrokePlanner:
         self._recorded = RecordedEnergy(level, self.limits, weights, self._example()) if record and not term else None
         self._see: Callable[..., Tensor] = level.see
         self._foresee: Callable[..., tuple[Tensor, Tensor]] = self._outcome
+        self._decode: Callable[..., Any] = level.codec.decode
         if record:
             c, J, X = level.config, spec.joints, len(level.codec.low) + 1
             joints = torch.zeros(1, J), torch.zeros(1, J)
             self._see = recorded(level, level.see, (torch.zeros(1, c.window, 3), torch.ones(1, c.window), *joints))
             self._foresee = recorded(level, self._outcome, (torch.zeros(1, c.state), torch.zeros(1, X)))
+            self._decode = recorded(level, level.codec.decode, (torch.zeros(1, X - 1),))
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -149,10 +153,13 @@ class StrokePlanner:
         self.planner.reset(seed)
         self._generator.manual_seed(seed)
         self._committed: Committed | None = None
-        self._expected: Tensor | None = None
+        self._energy = float("nan")  # that the latest search ended at
+        self._began = 0.0  # when the latest plan was asked for
+        self._unread: tuple[int, Tensor, Found] | None = None  # the latest decision, before it was asked for
         self._look: Look | None = None
         self._ready: Ready | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
+        self._expected: Tensor | None = None
 
     @property
     def committed(self) -> Committed | None:
@@ -160,12 +167,22 @@ class StrokePlanner:
         return self._committed
 
     def explain(self) -> MotorPlan:
-        """What the latest `plan` chose; the same value again when it decided nothing."""
+        """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for: the
+        command is not kept waiting."""
+        if self._unread is not None:
+            goal_id, z, found = self._unread
+            self._unread = None
+            with torch.no_grad():
+                self._expected, landing = self._foresee(z, found.x[None])
+            m, xy = found.x[:-1].double().numpy(), landing[0].double().numpy()
+            mflop = self.flop * found.scored / 1e6
+            self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, mflop)
         return self._explained
 
     @property
     def expected(self) -> Tensor | None:
         """Outcome embedding (1, E) that the latest decision expects; None before the first."""
+        self.explain()
         return self._expected
 
     def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array:
@@ -188,6 +205,7 @@ class StrokePlanner:
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
+        self._began = time.monotonic()
         if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
             return None
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
@@ -201,10 +219,15 @@ class StrokePlanner:
             situation = self._situation(observation, z, g[:1], _tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
-            self._note(goal.id, z, found)
+        self._energy, self._unread = found.energy, (goal.id, z, found)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
+
+    def _left(self) -> float | None:
+        """Seconds left to search in."""
+        budget = self.config.budget_s
+        return None if budget is None else self._began + budget - time.monotonic()
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -226,12 +249,6 @@ class StrokePlanner:
             outcome = self.level.see_after(_row(seen), _row(mask), _row(q), _row(dq))
             to_go_s = torch.tensor([[(done.event_ns - look.stamp_ns) / NS]])
             self.context.learn(look.z, done.x[None, :-1], to_go_s, outcome)
-
-    def _note(self, goal_id: int, z: Tensor, found: Found) -> None:
-        """Keep what is expected of the chosen x."""
-        self._expected, landing = self._foresee(z, found.x[None])
-        m, xy = found.x[:-1].double().numpy(), landing[0].double().numpy()
-        self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, self.flop * found.scored / 1e6)
 
     def _outcome(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The outcome embedding (N, E) that x (N, X) brings, and the landing point (N, 2) read of it."""
@@ -256,10 +273,10 @@ class StrokePlanner:
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
         count = 0
-        if self._explained.energy > c.alarm_energy:  # the last search ended high: look elsewhere too
+        if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
             warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
-        plan = self.planner.plan(residual, warm, c.iterations)
+        plan = self.planner.plan(residual, warm, c.iterations, self._left())
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
         now = _half_square(plan.begun[: -self._own]) + old.own
@@ -277,11 +294,11 @@ class StrokePlanner:
             own = _half_square(residual(proposals[:1])[0, -self._own :])
             return Found(proposals[0], float(energy[0]), own, proposals[:1], len(proposals))
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
-        rough = self.planner.plan(residual, proposals[: c.first_starts], half)
+        rough = self.planner.plan(residual, proposals[: c.first_starts], half, self._left())
         starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
             starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
-        plan = self.planner.plan(residual, starts, c.first_iterations - half)
+        plan = self.planner.plan(residual, starts, c.first_iterations - half, self._left())
         own = _half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts], count + plan.evaluations)
 
@@ -309,8 +326,7 @@ class StrokePlanner:
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
-        event = self.level.codec.decode(x[None, :-1])
-        q, dq, before = (part[0].double().numpy() for part in event)
+        q, dq, before = (part[0].double().numpy() for part in self._decode(x[None, :-1]))
         to_go_s = float(x[-1]) * TIME_S
         start_ns = stamp_ns + round(situation.latency_s * NS)
         state = stroke.JointState(*(part[0].double().numpy() for part in (situation.q, situation.dq, situation.ddq)))

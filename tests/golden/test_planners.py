@@ -102,6 +102,15 @@ def test_a_deadline_ends_the_search_with_the_best_seen(planner: Planner) -> None
     assert plan.energy <= float(problem.energy(begin).min()) + 1e-5
 
 
+def test_no_iteration_is_begun_that_would_end_past_the_deadline() -> None:
+    problem = Linear(wait_s=0.05)
+    began = time.monotonic()
+    plan = GaussNewton().plan(problem, starts(), 1000, deadline_s=0.17)  # three calls fit, a fourth does not
+    assert problem.calls == 3
+    assert plan.evaluations == problem.rows
+    assert time.monotonic() - began < 0.5
+
+
 @pytest.mark.parametrize("planner", both(), ids=lambda p: type(p).__name__)
 def test_evaluations_are_those_that_were_scored(planner: Planner) -> None:
     problem = Linear()

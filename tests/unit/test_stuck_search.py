@@ -29,7 +29,7 @@ class TwoBasins:
         return 0.5 * (self(x) ** 2).sum(-1)
 
 
-def planner(**changes: int) -> StrokePlanner:
+def planner(**changes: float | None) -> StrokePlanner:
     bundle = tiny.low()
 
     def wrong(z: Tensor, g: Tensor, q: Tensor, dq: Tensor) -> Tensor:
@@ -70,3 +70,22 @@ def test_points_far_around_are_the_best_of_those_drawn_and_in_the_box() -> None:
     assert torch.equal(made._strayed(problem, proposals), x)  # a seed, a draw
     made.reset(6)
     assert not torch.equal(made._strayed(problem, proposals), x)
+
+
+def test_a_search_out_of_budget_is_cut_short() -> None:
+    calls: list[int] = []
+
+    class Counted(TwoBasins):
+        def __call__(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().__call__(x)
+
+    z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
+    counts = []
+    for budget_s in (None, 0.0):
+        made, _ = planner(strayed=0, budget_s=budget_s), calls.clear()
+        with torch.no_grad():
+            found = made._search(Counted(), z, g, JOINTS, None, 0)
+        assert found.scored == sum(calls)
+        counts.append(len(calls))
+    assert counts == [7, 4]  # proposals, points around, 1 + 2 iterations and their scores; out of time: one of each
