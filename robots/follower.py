@@ -17,8 +17,9 @@ GAIN_1_S = 30.0  # position error to speed; by trial (0.1 deg face error at 100 
 class Follower:
     """Turns trajectories into one guarded speed set-point per control step."""
 
-    def __init__(self, spec: RobotSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: RobotSpec, latch: bool = False) -> None:
+        """latch: a command that has run out is a hold, until `rearm`; False: the next command is followed again."""
+        self.spec, self.latch = spec, latch
         self.dt_s = 1.0 / spec.control_rate_hz
         self.dt_ns = round(NS * self.dt_s)
         self.guard = Guard(spec, self.dt_s)
@@ -86,11 +87,13 @@ class Follower:
         while self._pending and self._pending[0].start_ns <= at_ns:
             self._active = self._pending.pop(0)
         c = self._active
-        if c is None or at_ns > c.start_ns + c.valid_ns:
+        if c is None:
             return None
         s = (at_ns - c.start_ns) / (c.dt_s * NS)
         last = len(c.q_rad) - 1
-        if s > last + 1e-9:
+        if at_ns > c.start_ns + c.valid_ns or s > last + 1e-9:
+            if self.latch:
+                self.hold()
             return None
         i = min(int(s + 1e-9), last)
         f = s - i

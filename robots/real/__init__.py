@@ -1,0 +1,1 @@
+"""Drivers of real robots, one file each. A vendor's SDK is imported when a driver connects."""
