@@ -1,31 +1,39 @@
 """The driver as a node: owns the robot (or the simulated world), publishes what it observes, applies commands.
 
 A command is applied once, in order, while it is fresh; everything else is dropped and counted. When none is left in
-force the driver itself brakes and holds (see JointTrajectory); the node says so in its state, `holding`.
+force the driver itself brakes and holds (see JointTrajectory); the node says so in its state, `holding`. A robot that
+is not simulated starts disarmed, and so does any robot after an emergency stop: commands are then counted, and
+followed only after `arm`. States: idle, ready, disarmed, running, holding, stopped, done.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from hjepa.bus.arming import Arming
 from hjepa.bus.clock import Rate, VirtualClock
+from hjepa.bus.estop import EmergencyStop
 from hjepa.bus.messages import Message
 from hjepa.bus.node import TICK_NS, BusConfig, Context, Node, Reply
-from hjepa.bus.topics import Empty, Record, Tick, Ticked
+from hjepa.bus.timesync import ClockProbe
+from hjepa.bus.topics import Empty, Ledger, Record, Tick, Ticked
 from hjepa.errors import CommandError, LinkError, RobotError, WireError
 from hjepa.protocols import Driver
 from hjepa.types import NS, JointTrajectory, Observation
 
 _POLL_S = 0.05
+_STOP_WAIT_S = 0.1  # an emergency stop waits so long for the driver's loop, then goes past it
+LIVE = ("disarmed", "running", "holding", "stopped")
 
 
 class DriverNode(Node):
-    """Runs a World in lockstep (a `tick` request lets time pass) or a World or Driver in real time at 100 Hz."""
+    """Runs a World in lockstep (a `tick` request lets time pass), or a World or Driver in real time."""
 
     def __init__(
         self,
@@ -42,11 +50,20 @@ class DriverNode(Node):
         self.simulated = hasattr(type(driver), "tick")
         self._connect = connect
         self.observations = self._publish_on("observation")
-        self.reports = self._publish_on("status")
+        self.reports, self.ledger = self._publish_on("status"), self._publish_on("ledger")
         # not conflated: a bad frame must not displace a good command
         self.commands = self._subscribe_to("command", conflate=False)
-        self.rate = Rate(self.clock, TICK_NS)
+        self.period_ns = TICK_NS if self.simulated else round(NS / driver.spec.control_rate_hz)
+        self.rate = Rate(self.clock, self.period_ns)
+        self.arming = Arming(config.arm_commands)
+        self.probes = {} if config.shares_clock else {n: self._probe(n) for n in ("low", "high")}
+        self._lock = threading.RLock()  # between the loop and the emergency stop
+        self._estop = EmergencyStop(config, context, self._stop_now, self._release)
+        self._emergency = False
         self._forget()
+
+    def _probe(self, node: str) -> ClockProbe:
+        return ClockProbe(self.party.requester(f"{node}-control"))
 
     # life cycle
 
@@ -56,14 +73,16 @@ class DriverNode(Node):
         if self._connect:
             self.driver.connect()
         try:
+            self._estop.start()
             while not self.stopping:
-                if self.config.lockstep or self.state not in ("running", "holding"):
+                if self.config.lockstep or self.state not in LIVE:
                     self._serve(_POLL_S)
                 else:
                     self._real_time()
         finally:
             if self.sequence >= 0:
                 self.driver.hold()
+            self._estop.close()
             if self._connect:
                 self.driver.close()
 
@@ -71,11 +90,28 @@ class DriverNode(Node):
         self._observation: Observation | None = None
         self._held: JointTrajectory | None = None  # newest command applied
         self._silent = False  # lockstep: the low node did not answer in time
+        self._turns = 0
+
+    # emergency stop: called from its own thread
+
+    def _stop_now(self) -> None:
+        self._emergency = True
+        waited = self._lock.acquire(timeout=_STOP_WAIT_S)
+        try:
+            self.arming.disarm()
+            if self._observation is not None or not self.simulated:
+                self.driver.hold()
+        finally:
+            if waited:
+                self._lock.release()
+
+    def _release(self) -> None:
+        self._emergency = False
 
     # requests
 
     def _handle(self, kind: str, value: Any) -> Reply:
-        simple = {"start": self._start, "hold": self.driver.hold, "rearm": self._rearm}
+        simple = {"start": self._start, "hold": self._hold, "arm": self._arm}
         if kind == "reset":
             return self._reset(value)
         if kind == "tick" and self.config.lockstep:
@@ -85,15 +121,19 @@ class DriverNode(Node):
         if kind == "get_record" and hasattr(self.driver, "log"):
             return "record", record(self.driver.log())
         if kind in simple and not (kind == "start" and self.config.lockstep):
-            simple[kind]()
+            with self._lock:
+                simple[kind]()
             return "ok", Empty()
         raise self._unknown(kind)
 
     def _reset(self, value: Any) -> Reply:
+        self._refuse_while_stopped()
         self._forget()
         self.state = "idle"
+        self.arming.disarm()
         if self.simulated:
             self._observation = self.driver.reset(value.start, value.launch, value.seed)
+            self.arming.armed = True  # a simulated robot is put at its start by hand: that is the deliberate act
             if self.config.lockstep:
                 self._publish(self._observation)
         self._enter("ready")
@@ -104,12 +144,25 @@ class DriverNode(Node):
             raise LinkError(f"driver is {self.state}; allowed: reset before each start")
         self.rate.restart()
         self._publish(self._observation if self._observation is not None else self.driver.observe())
-        self._enter("running")
+        self._enter("running" if self.arming.armed else "disarmed")
 
-    def _rearm(self) -> None:
+    def _hold(self) -> None:
+        self.driver.hold()
+        if not self.config.lockstep:
+            self.arming.disarm()
+
+    def _arm(self) -> None:
+        self._refuse_while_stopped()
         if not hasattr(self.driver, "rearm"):
             raise RobotError(f"driver of {self.driver.spec.name} has no rearm; allowed: reset")
+        self.arming.arm(self.clock.now_ns())
         self.driver.rearm()
+        self._held = None
+        self.counts["armed"] += 1
+
+    def _refuse_while_stopped(self) -> None:
+        if self._emergency:
+            raise LinkError("emergency stop is latched; allowed: release it first (hjepa robots release)")
 
     def _ticks(self, value: Tick) -> Reply:
         if self._observation is None:
@@ -129,14 +182,19 @@ class DriverNode(Node):
     # time
 
     def _tick(self) -> None:
-        self._publish(self.driver.tick() if self.simulated else self.driver.observe())
+        with self._lock:
+            self._publish(self.driver.tick() if self.simulated else self.driver.observe())
         if self.simulated and self.driver.done:
             self._enter("done")
+        elif self._emergency:
+            self._enter("stopped")
+        elif not self.arming.armed:
+            self._enter("disarmed" if self.state != "holding" else "holding")
         elif self._expired():
             if self.state != "holding":
                 self.counts["expired.in_force"] += 1
-                if self.config.latch and not self.config.lockstep:
-                    self.driver.hold()
+                if not self.config.lockstep and (self.config.latch or not self.simulated):
+                    self._hold()
             self._enter("holding")
         else:
             self._enter("running")
@@ -146,13 +204,33 @@ class DriverNode(Node):
         due = self.rate.wait()
         self.counts["deadline.missed"] = self.rate.misses
         self.counts["late_us.max"] = self.rate.late_ns // 1000
-        message = self.commands.latest(0.0, self.clock.now_ns())
+        for probe in self.probes.values():
+            probe.poll(self.clock.now_ns)
+        message = self.commands.latest(0.0, self._now_of("low", worst=True))
         if message is not None:
             self._apply(message)
-        for _ in range(due if self.simulated else 1):  # a simulated world catches up with the clock
+        self._turns += 1
+        if not self.simulated:
+            if self._turns % max(1, round(TICK_NS / self.period_ns)) == 0:
+                self._tick()
+            return
+        for _ in range(due):  # a simulated world catches up with the clock
             if self.state == "done":
                 break
             self._tick()
+
+    def _now_of(self, node: str, worst: bool = False) -> int:
+        """Another node's clock now, as far as it is known; worst: as late as it may be."""
+        now_ns = self.clock.now_ns()
+        known = self.probes[node].offset.at(now_ns) if node in self.probes else (0, 0)
+        return now_ns if known is None else now_ns + known[0] + (known[1] if worst else 0)
+
+    def _unsure(self) -> bool:
+        """True while the low level's clock is not known well enough to tell the age of its commands."""
+        if "low" not in self.probes or not self.config.expiry_ms:
+            return False
+        known = self.probes["low"].offset.at(self.clock.now_ns())
+        return known is None or known[1] > 0.25e6 * self.config.expiry_ms
 
     def _publish(self, observation: Observation) -> None:
         if isinstance(self.clock, VirtualClock):
@@ -191,19 +269,43 @@ class DriverNode(Node):
     def _apply(self, message: Message) -> None:
         if message.header.kind != "command":
             return
-        command: JointTrajectory = message.value
-        now_ns = 0 if self._observation is None else self._observation.stamp_ns
+        now_ns = self._robot_ns()
+        command = self._in_time(message, now_ns)
         reason = self._refuse(command, now_ns)
         if reason:
             self.commands.drops[reason] += 1
+            self.arming.lost()
+            return
+        if not self.arming.armed or self.config.shadow or self._emergency:
+            self.arming.heard(self.clock.now_ns())
+            self.counts["command.shadowed" if self.arming.armed else "command.disarmed"] += 1
             return
         try:
-            self._held = self.driver.send(command)
+            with self._lock:
+                self._held = self.driver.send(command)
         except CommandError:
             self.commands.drops["refused"] += 1  # by the driver's own guard
             return
         self.counts["command.applied"] += 1
-        self.counts["command.started_late"] += command.start_ns < now_ns
+        late = command.start_ns < now_ns
+        self.counts["command.started_late"] += late
+        if not self.config.lockstep:
+            self._account(message, command.start_ns - now_ns, late)
+
+    def _robot_ns(self) -> int:
+        """Now, on the clock of the driver's stamps: simulated, or the host's."""
+        if not self.simulated:
+            return self.clock.now_ns()
+        return 0 if self._observation is None else self._observation.stamp_ns
+
+    def _in_time(self, message: Message, now_ns: int) -> JointTrajectory:
+        """The command with its validity cut to what the graph allows, counted from when it was sent."""
+        command: JointTrajectory = message.value
+        if not self.config.expiry_ms or self.config.lockstep:
+            return command
+        age_ns = max(0, self._now_of("low", worst=True) - message.header.stamp_ns)
+        end_ns = now_ns + round(1e6 * self.config.expiry_ms) - age_ns
+        return command._replace(valid_ns=min(command.valid_ns, end_ns - command.start_ns))
 
     def _refuse(self, command: JointTrajectory, now_ns: int) -> str:
         if command.q_rad.shape[1] != self.driver.spec.joints:
@@ -212,7 +314,19 @@ class DriverNode(Node):
             return "expired"
         if self._held is not None and command.start_ns < self._held.start_ns:
             return "reordered"
-        return ""
+        return "unsynchronised" if self._unsure() else ""
+
+    def _account(self, message: Message, lead_ns: int, late: bool) -> None:
+        """Publish what became of a command, on this clock; lead_ns: from now to when it should have been followed."""
+        now_ns = self.clock.now_ns()
+        to_low, to_high = now_ns - self._now_of("low"), now_ns - self._now_of("high")
+        header = message.header
+        observed_ns, goal_ns, latent_ns = header.ledger if len(header.ledger) == 3 else (0, 0, 0)
+        value = Ledger(
+            header.sequence, observed_ns, goal_ns + to_high, latent_ns + to_low, header.stamp_ns + to_low, now_ns,
+            now_ns + lead_ns, late,
+        )  # fmt: skip
+        self.ledger.send("ledger", value, stamp_ns=now_ns, answers=header.sequence)
 
     def _expired(self) -> bool:
         """True when a command was followed and has run out."""

@@ -23,8 +23,8 @@ import zmq
 
 from hjepa.bus.link import Requester, Subscriber
 from hjepa.bus.messages import Message
-from hjepa.bus.node import STATUS, BusConfig
-from hjepa.bus.topics import TOPICS, Empty, Record, Reset, Status, Tick, address
+from hjepa.bus.node import STATUS, BusConfig, Party
+from hjepa.bus.topics import TOPICS, Empty, Record, Reset, Status, Tick
 from hjepa.errors import LinkTimeout, NodeDied
 from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, Outcome, RobotState
 
@@ -85,6 +85,7 @@ class Graph:
         self.context = context
         self._sessions = itertools.count(secrets.randbits(40) << 20 if session is None else session)
         self._finish = False
+        self._party: Party | None = None
         self._controls: dict[str, Requester] = {}
         self._taps: dict[str, Subscriber] = {}
 
@@ -215,12 +216,11 @@ class Graph:
 
     def _connect(self) -> None:
         """The conductor's own sockets."""
+        self._party = party = Party("conductor", self.config, self.context)
         for node in NODES:
-            where = address(self.config.base, f"{node}-control")
-            self._controls[node] = Requester(where, context=self.context, idle=self.check)
+            self._controls[node] = party.requester(f"{node}-control", self.check)
         for topic in TAPPED:
-            where = address(self.config.base, topic)
-            self._taps[topic] = Subscriber(where, TOPICS[topic].kinds, context=self.context, conflate=False, queue=0)
+            self._taps[topic] = party.subscriber(topic, conflate=False, queue=0)
 
     def _await_ready(self, timeout_s: float) -> None:
         """Until every node answers and hears every other."""
@@ -237,5 +237,5 @@ class Graph:
                 time.sleep(0.005)
 
     def _disconnect(self) -> None:
-        for link in (*self._controls.values(), *self._taps.values()):
-            link.close()
+        if self._party is not None:
+            self._party.close()

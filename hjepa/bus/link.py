@@ -1,7 +1,8 @@
-"""Sockets: streams where the latest value wins, and requests that are answered or time out. Loopback only.
+"""Sockets: streams where the latest value wins, and requests that are answered or time out. Loopback, unless keyed.
 
 Publisher -> Subscriber (XPUB/SUB) for streams, Requester -> Replier (DEALER/ROUTER) for requests. A socket belongs to
-the thread that made it. Frames that cannot be read, or may not be accepted, are dropped and counted by reason.
+the thread that made it. Frames that cannot be read, or may not be accepted, are dropped and counted by reason. With
+keys, tcp sockets speak CURVE; with a command key, frames carry a MAC and are refused without.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ipaddress
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ import zmq
 
 from hjepa.bus import wire
 from hjepa.bus.messages import Gate, Message, pack, unpack
+from hjepa.bus.security import Keys
 from hjepa.bus.topics import Text
 from hjepa.errors import HjepaError, LinkError, LinkTimeout, WireError
 
@@ -30,9 +32,12 @@ _LOCAL = "inproc://NAME, ipc:///ABSOLUTE/PATH, tcp://127.0.0.1:PORT"
 Handler = Callable[[Message], tuple[str, Any]]
 """Answers a request with a kind and a value; raises HjepaError to refuse in words."""
 
+Tap = Callable[[wire.Header, bytes], None]
+"""Told of every frame that was accepted, for a node's journal."""
 
-def check_address(address: str) -> str:
-    """The address if it stays on this machine; LinkError otherwise."""
+
+def check_address(address: str, keyed: bool = False) -> str:
+    """The address if it stays on this machine, or if the link is keyed; LinkError otherwise."""
     scheme, _, rest = address.partition("://")
     if scheme == "inproc" and rest:
         return address
@@ -46,11 +51,11 @@ def check_address(address: str) -> str:
             local = host == "localhost" or ipaddress.ip_address(host).is_loopback
         except ValueError:
             local = False
-        if local:
+        if local or (keyed and rest):
             return address
         raise LinkError(
-            f"address '{address}' can be reached from other machines, which needs keys (CURVE); this version has none "
-            f"yet; allowed: {_LOCAL}"
+            f"address '{address}' can be reached from other machines, which needs keys (CURVE): make some with "
+            f"`hjepa bus keygen FOLDER`; allowed without: {_LOCAL}"
         )
     raise LinkError(f"address '{address}' is not one of {_LOCAL}")
 
@@ -58,9 +63,22 @@ def check_address(address: str) -> str:
 class Link:
     """One socket, closed once; a context manager."""
 
-    def __init__(self, kind: int, address: str, bind: bool, context: zmq.Context[Any] | None, **options: int) -> None:
-        check_address(address)
+    def __init__(
+        self,
+        kind: int,
+        address: str,
+        bind: bool,
+        context: zmq.Context[Any] | None,
+        keys: Keys | None = None,
+        owner: str = "",
+        **options: int,
+    ) -> None:
+        """keys: for tcp; owner: whose public key a connecting socket expects."""
+        check_address(address, keys is not None)
+        self.tap: Tap | None = None
         self.socket: zmq.Socket[bytes] = (context or zmq.Context.instance()).socket(kind)
+        if keys is not None and address.startswith("tcp://"):
+            keys.secure(self.socket, owner, bind)
         self.socket.setsockopt(zmq.LINGER, LINGER_MS)
         self.socket.setsockopt(zmq.MAXMSGSIZE, 4 * wire.MAX_FRAME_BYTES)  # beyond that zmq itself cuts the link
         for name, value in options.items():
@@ -86,8 +104,19 @@ class Link:
 class Publisher(Link):
     """Sends a topic's messages; the sequence counts them within a session."""
 
-    def __init__(self, address: str, *, context: zmq.Context[Any] | None = None, bind: bool = True) -> None:
-        super().__init__(zmq.XPUB, address, bind, context, XPUB_VERBOSER=1)
+    def __init__(
+        self,
+        address: str,
+        *,
+        context: zmq.Context[Any] | None = None,
+        bind: bool = True,
+        keys: Keys | None = None,
+        owner: str = "",
+        key: bytes | None = None,
+    ) -> None:
+        """key: every frame carries a MAC made with it."""
+        super().__init__(zmq.XPUB, address, bind, context, keys, owner, XPUB_VERBOSER=1)
+        self._key = key
         self.session = self.sequence = 0
         self.sent = 0
         self._subscribers = 0
@@ -96,7 +125,16 @@ class Publisher(Link):
         """A new session: the sequence starts at 0 again."""
         self.session, self.sequence, self.sent = session, 0, 0
 
-    def send(self, kind: str, value: Any, *, stamp_ns: int, valid_for_ns: int = 0, answers: int = -1) -> bytearray:
+    def send(
+        self,
+        kind: str,
+        value: Any,
+        *,
+        stamp_ns: int,
+        valid_for_ns: int = 0,
+        answers: int = -1,
+        ledger: tuple[int, ...] = (),
+    ) -> bytearray:
         """Publish one message; returns its frame. Never blocks."""
         frame = pack(
             kind,
@@ -106,6 +144,8 @@ class Publisher(Link):
             stamp_ns=stamp_ns,
             valid_for_ns=valid_for_ns,
             answers=answers,
+            ledger=ledger,
+            key=self._key,
         )
         self.socket.send(frame)
         self.sequence += 1
@@ -144,12 +184,15 @@ class Subscriber(Link):
         conflate: bool = True,
         bind: bool = False,
         queue: int = 1000,
+        keys: Keys | None = None,
+        owner: str = "",
+        key: bytes | None = None,
     ) -> None:
-        """queue: frames kept by zmq when not conflating; 0: all."""
+        """queue: frames kept by zmq when not conflating; 0: all. key: only frames that carry its MAC are accepted."""
         options = {"CONFLATE": 1} if conflate else {"RCVHWM": queue}
-        super().__init__(zmq.SUB, address, bind, context, **options)
+        super().__init__(zmq.SUB, address, bind, context, keys, owner, **options)
         self.socket.subscribe(b"")
-        self.gate = Gate(tuple(kinds))
+        self.gate = Gate(tuple(kinds), key)
 
     @property
     def drops(self) -> Counter[str]:
@@ -163,8 +206,11 @@ class Subscriber(Link):
         for _ in range(BURST):
             if not self.socket.poll(_ms(wait_s)):
                 break
-            message = self.gate.read(self.socket.recv(), now_ns)
+            frame = self.socket.recv()
+            message = self.gate.read(frame, now_ns)
             if message is not None:
+                if self.tap is not None:
+                    self.tap(message.header, b"")
                 return message
             wait_s = deadline - time.monotonic()
         return None
@@ -184,10 +230,18 @@ class Requester(Link):
     """Asks, and waits for the answer to just that question; one that comes after its timeout is dropped and counted."""
 
     def __init__(
-        self, address: str, *, context: zmq.Context[Any] | None = None, idle: Callable[[], None] | None = None
+        self,
+        address: str,
+        *,
+        context: zmq.Context[Any] | None = None,
+        idle: Callable[[], None] | None = None,
+        keys: Keys | None = None,
+        owner: str = "",
+        key: bytes | None = None,
     ) -> None:
         """idle: called again and again while waiting; it may raise, for instance when the peer is known to be gone."""
-        super().__init__(zmq.DEALER, address, False, context, SNDTIMEO=1000)
+        super().__init__(zmq.DEALER, address, False, context, keys, owner, SNDTIMEO=1000)
+        self._key = key
         self.drops: Counter[str] = Counter()
         self._idle = idle or (lambda: None)
         self._sequence = 0
@@ -200,7 +254,7 @@ class Requester(Link):
             if not self.socket.poll(_ms(min(left, IDLE_S))):
                 self._idle()
                 continue
-            message = self._read(sequence)
+            message = self.read(sequence)
             if message is None:
                 continue
             if message.header.kind == "error":
@@ -211,14 +265,15 @@ class Requester(Link):
     def send(self, kind: str, value: Any, *, session: int = 0, stamp_ns: int = 0) -> int:
         """Ask without waiting for the answer; returns the question's sequence."""
         self._sequence += 1
-        frame = pack(kind, value, session=session, sequence=self._sequence, stamp_ns=stamp_ns)
+        frame = pack(kind, value, session=session, sequence=self._sequence, stamp_ns=stamp_ns, key=self._key)
         try:
             self.socket.send(frame)
         except zmq.Again as error:
             raise LinkTimeout(f"'{self.address}' takes no more requests") from error
         return self._sequence
 
-    def _read(self, sequence: int) -> Message | None:
+    def read(self, sequence: int) -> Message | None:
+        """What has come, if it answers the question of this sequence."""
         try:
             message = unpack(self.socket.recv())
         except WireError as error:
@@ -233,8 +288,18 @@ class Requester(Link):
 class Replier(Link):
     """Answers requests one at a time, to whoever asked."""
 
-    def __init__(self, address: str, *, context: zmq.Context[Any] | None = None) -> None:
-        super().__init__(zmq.ROUTER, address, True, context)
+    def __init__(
+        self,
+        address: str,
+        *,
+        context: zmq.Context[Any] | None = None,
+        keys: Keys | None = None,
+        key: bytes | None = None,
+        free: Container[str] = (),
+    ) -> None:
+        """key: requests must carry its MAC, `free` kinds aside."""
+        super().__init__(zmq.ROUTER, address, True, context, keys)
+        self._key, self._free = key, free
         self.drops: Counter[str] = Counter()
 
     def serve(self, handler: Handler, timeout_s: float = 0.0) -> bool:
@@ -243,11 +308,13 @@ class Replier(Link):
             return False
         identity, *frames = self.socket.recv_multipart()
         try:
-            message = unpack(frames[0] if len(frames) == 1 else b"")
+            message = self._read(frames[0] if len(frames) == 1 else b"")
         except WireError as error:
             self.drops[error.reason] += 1
             return True
         header = message.header
+        if self.tap is not None:
+            self.tap(header, frames[0])
         try:
             kind, value = handler(message)
         except HjepaError as error:
@@ -257,6 +324,10 @@ class Replier(Link):
             raise
         self._reply(identity, header, kind, value)
         return True
+
+    def _read(self, frame: bytes) -> Message:
+        message = unpack(frame)
+        return message if self._key is None or message.header.kind in self._free else unpack(frame, self._key)
 
     def _reply(self, identity: bytes, asked: wire.Header, kind: str, value: Any) -> None:
         frame = pack(

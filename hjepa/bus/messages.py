@@ -32,8 +32,10 @@ def pack(
     stamp_ns: int,
     valid_for_ns: int = 0,
     answers: int = -1,
+    ledger: tuple[int, ...] = (),
+    key: bytes | None = None,
 ) -> bytearray:
-    """A value to a frame; WireError if it is not what the kind carries."""
+    """A value to a frame, authenticated with `key` if given; WireError if it is not what the kind carries."""
     schema = _schema(kind)
     if type(value) is not schema.cls:
         raise WireError(f"'{kind}' cannot carry {type(value).__name__}; allowed: {schema.cls.__name__}", "shape")
@@ -47,15 +49,16 @@ def pack(
                 scalars[name] = operator.index(item) if what is int else what(item)
     except (TypeError, ValueError, AttributeError) as error:
         raise WireError(f"'{kind}' cannot be written: {error}", "shape") from error
-    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, scalars)
-    frame = wire.encode(header, arrays)
+    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars)
+    frame = wire.encode(header, arrays, key)
     _check(schema, kind, wire.Frame(header, arrays))
     return frame
 
 
-def unpack(frame: bytes | bytearray | memoryview) -> Message:
-    """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries."""
-    decoded = wire.decode(frame)
+def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None) -> Message:
+    """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries, or if it was
+    not authenticated with `key`."""
+    decoded = wire.decode(frame, key=key)
     kind = decoded.header.kind
     schema = _schema(kind)
     _check(schema, kind, decoded)
@@ -69,8 +72,9 @@ def unpack(frame: bytes | bytearray | memoryview) -> Message:
 class Gate:
     """Lets a message through once, in order, fresh, of this session; counts what it drops."""
 
-    def __init__(self, kinds: Collection[str]) -> None:
-        self.kinds = frozenset(kinds)
+    def __init__(self, kinds: Collection[str], key: bytes | None = None) -> None:
+        """key: only frames authenticated with it pass."""
+        self.kinds, self.key = frozenset(kinds), key
         self.drops: Counter[str] = Counter()
         self.session: int | None = None  # None: any
         self._last = (-1, -1)  # session, sequence
@@ -82,7 +86,7 @@ class Gate:
     def read(self, frame: bytes | bytearray, now_ns: int | None = None) -> Message | None:
         """The frame's message, or None if it was dropped. now_ns: on the sender's clock; None: never expired."""
         try:
-            message = unpack(frame)
+            message = unpack(frame, self.key)
         except WireError as error:
             self.drops[error.reason] += 1
             return None

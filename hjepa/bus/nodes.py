@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 
 from hjepa.bus.clock import VirtualClock
-from hjepa.bus.link import Replier, Requester
 from hjepa.bus.messages import Message
 from hjepa.bus.node import BusConfig, Context, Node, Reply
-from hjepa.bus.topics import Empty, Energies, ReachRequest, address
+from hjepa.bus.topics import Empty, Energies, ReachRequest
 from hjepa.errors import LinkError, WireError
 from hjepa.handover import Handover
 from hjepa.protocols import Explains, HighLevel, LowLevel
-from hjepa.types import Array, MotorPlan, Observation
+from hjepa.types import Array, Goal, JointTrajectory, MotorPlan, Observation
 
 
 class Level(Node):
@@ -40,6 +39,8 @@ class Level(Node):
         message = self.observations.receive()
         if message is None:
             return
+        if self.session == 0 and not self.config.lockstep:
+            self._join(message.header.session)
         period = self.config.high_period_ticks if self.name == "high" else self.config.low_period_ticks
         before, self.sequence = self.sequence, message.header.sequence
         if isinstance(self.clock, VirtualClock):
@@ -49,6 +50,12 @@ class Level(Node):
             not over and self.sequence // period > before // period
         ):  # also when a due observation itself was conflated away
             self._due(message)
+
+    def _join(self, session: int) -> None:
+        """A level that was started again while the others run joins their session."""
+        self._restart(session)
+        self.state = "running"
+        self.counts["joined"] += 1
 
     def _due(self, message: Message) -> None:
         """Work on an observation."""
@@ -69,8 +76,9 @@ class HighNode(Level):
         super().__init__("high", config, context, stopwatch_ns)
         self.high = high
         self.goals = self._publish_on("goal")
-        where = address(config.base, "reachability")
-        self.reach = self._keep(Requester(where, context=context, idle=self._check_stop))
+        self.reach = self.party.requester("reachability", self._check_stop)
+        if config.journal:
+            self._keep_journal(observation=self.observations, high_control=self.control, reachability=self.reach)
         self._reach_timeout_s = config.answer_timeout_s / 4 if config.lockstep else config.reach_timeout_s
 
     def _due(self, message: Message) -> None:
@@ -81,7 +89,7 @@ class HighNode(Level):
             self.counts["unreachable"] += 1  # the low node does not answer: the last goal stays in force
             goal = None
         self._timed(started)
-        stamps = {"stamp_ns": self.clock.now_ns(), "answers": message.header.sequence}
+        stamps: Any = {"stamp_ns": self.now_ns(), "answers": message.header.sequence}
         if goal is not None:
             try:
                 self.goals.send("goal", goal, **stamps)
@@ -98,7 +106,7 @@ class HighNode(Level):
             ReachRequest(observation, candidates, roots),
             timeout_s=self._reach_timeout_s,
             session=self.session,
-            stamp_ns=self.clock.now_ns(),
+            stamp_ns=self.now_ns(),
         )
         energies: Array = reply.value.energies
         return energies
@@ -125,9 +133,12 @@ class LowNode(Level):
         self.low = low
         self.plans, self.commands = self._publish_on("plan"), self._publish_on("command")
         self.goals = self._subscribe_to("goal", conflate=False)
-        self.reach = self._keep(Replier(address(config.base, "reachability"), context=context))
+        self.reach = self.party.replier("reachability")
         self._inputs[self.goals.socket] = self._hear_goals
         self._inputs[self.reach.socket] = self._serve_reach
+        if config.journal:
+            inputs = {"observation": self.observations, "goal": self.goals}
+            self._keep_journal(**inputs, low_control=self.control, reachability=self.reach)
         self.handover = Handover()
         self._forget()
 
@@ -137,6 +148,8 @@ class LowNode(Level):
         self._waiting_since_ns = 0
         self._answered = -1  # sequence of the last observation that the high level answered
         self._high_silent = False
+        self._heard_ns = 0  # own clock, when the waiting observation came
+        self._goal_sent_ns: dict[int, int] = {}  # goal -> when the high level sent it
 
     def _handle(self, kind: str, value: Any) -> Reply:
         if kind != "reset":
@@ -159,10 +172,12 @@ class LowNode(Level):
             self._answered, self._high_silent = message.header.answers, False
             if message.header.kind == "goal":
                 self.handover.offer(message.value)
+                self._goal_sent_ns[message.value.id] = message.header.stamp_ns
         self._plan_if_ready()
 
     def _due(self, message: Message) -> None:
         self._waiting, self._waiting_since_ns = message, time.monotonic_ns()
+        self._heard_ns = self.now_ns()
         self._plan_if_ready()
 
     def _idle(self) -> None:
@@ -186,28 +201,44 @@ class LowNode(Level):
 
     def _plan(self, message: Message) -> None:
         observation: Observation = message.value
-        goal = self.handover.at(observation.stamp_ns)
-        command = None
-        answers = message.header.sequence
+        goal = self._goal_for(observation)
+        started = self.stopwatch_ns()
+        command = None if goal is None else self.low.plan(observation, goal)
+        ms = self._timed(started) if goal is not None else 0.0
+        sent = command is not None and goal is not None and self._send(command, goal, message)
+        if self.config.lockstep and not sent:
+            self.commands.send("pass", Empty(), stamp_ns=self.now_ns(), answers=message.header.sequence)
         if goal is not None:
-            started = self.stopwatch_ns()
-            command = self.low.plan(observation, goal)
-            ms = self._timed(started)
             plan = MotorPlan(goal.id, np.zeros(0), float("nan"), 0, ms)
             if isinstance(self.low, Explains):
                 plan = self.low.explain()._replace(plan_ms=ms)
-            self.plans.send("plan", plan, stamp_ns=self.clock.now_ns(), answers=answers)
-        now_ns = self.clock.now_ns()
-        if command is not None:
-            # what is left of it, on the driver's clock; its own age counts from the observation it rests on
-            age_ns = now_ns - message.header.stamp_ns
-            left_ns = command.start_ns + command.valid_ns - observation.stamp_ns - age_ns
-            try:
-                if left_ns > 0:
-                    self.commands.send("command", command, stamp_ns=now_ns, valid_for_ns=left_ns, answers=answers)
-                    return
-                self.counts["command.too_late"] += 1
-            except WireError as error:
-                self.counts[f"command.unsendable.{error.reason}"] += 1
-        if self.config.lockstep:
-            self.commands.send("pass", Empty(), stamp_ns=now_ns, answers=answers)
+            self.plans.send("plan", plan, stamp_ns=self.now_ns(), answers=message.header.sequence)
+            if self.journal is not None:
+                self.journal.scored = plan.candidates
+
+    def _goal_for(self, observation: Observation) -> Goal | None:
+        """The goal in force, unless it has been for too long: then nothing is planned, and the driver brakes."""
+        goal, valid_ms = self.handover.at(observation.stamp_ns), self.config.goal_valid_ms
+        stale = goal is not None and valid_ms and not self.config.lockstep
+        if goal is not None and stale and observation.stamp_ns - goal.start_ns > valid_ms * 1e6:
+            self.counts["goal.expired"] += 1
+            return None
+        return goal
+
+    def _send(self, command: JointTrajectory, goal: Goal, message: Message) -> bool:
+        """Publish a command with what is left of it; False if nothing was sent."""
+        latent_ns, seen = self.now_ns(), message.header
+        # what is left, on this clock: the driver's stamp may be another host's, but observation and command share one
+        valid_ns = command.start_ns + command.valid_ns - message.value.stamp_ns - (latent_ns - self._heard_ns)
+        ledger = (seen.stamp_ns, self._goal_sent_ns.get(goal.id, 0), latent_ns)
+        try:
+            if valid_ns > 0:
+                now_ns = self.now_ns()
+                self.commands.send(
+                    "command", command, stamp_ns=now_ns, valid_for_ns=valid_ns, answers=seen.sequence, ledger=ledger
+                )
+                return True
+            self.counts["command.too_late"] += 1
+        except WireError as error:
+            self.counts[f"command.unsendable.{error.reason}"] += 1
+        return False

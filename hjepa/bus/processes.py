@@ -28,6 +28,7 @@ from hjepa.bus.driver import DriverNode
 from hjepa.bus.graph import NODES, Graph
 from hjepa.bus.node import BusConfig, Node
 from hjepa.bus.nodes import HighNode, LowNode
+from hjepa.bus.security import write_command_key
 from hjepa.errors import ConfigError, HjepaError, NodeDied, nearest
 
 START_S = 120.0  # importing torch on a busy machine takes a while
@@ -59,7 +60,8 @@ class ProcessGraph(Graph):
                 raise ConfigError(f"graph with nodes {', '.join(specs)}; each of these is needed: {', '.join(NODES)}")
         checked = BusConfig(base="", **config)
         self._folder = tempfile.mkdtemp(prefix="hjepa-")  # mode 0700: the sockets are this user's only
-        checked = msgspec.structs.replace(checked, base=f"ipc://{self._folder}")
+        write_command_key(Path(self._folder))
+        checked = msgspec.structs.replace(checked, base=f"ipc://{self._folder}", keys=self._folder)
         super().__init__(checked, zmq.Context(), session)
         self._specs = dict(specs)
         self.processes: dict[str, BaseProcess] = {}

@@ -1,7 +1,7 @@
 """What travels on the bus: topics, the kinds of message on each, and which value of hjepa.types a kind carries.
 
 Legend of dimensions: J joints, K tracker slots, H trajectory samples, D upper latent, C candidates, M motor latent,
-N anything. A letter stands for one length within a message; a digit is that length exactly.
+B bytes, N anything. A letter stands for one length within a message; a digit is that length exactly.
 """
 
 from __future__ import annotations
@@ -68,6 +68,36 @@ class Status(NamedTuple):
     wall_ms: Array  # (N,) wall time of each decision of the session
 
 
+class Time(NamedTuple):
+    """A node's clock, for whoever estimates how far it is off."""
+
+    now_ns: int
+
+
+class Ledger(NamedTuple):
+    """What became of a command, and when each stage was done; all on the driver's clock."""
+
+    command: int  # sequence of the command
+    observed_ns: int  # the observation was sent
+    goal_ns: int  # the goal that it serves was sent
+    latent_ns: int  # the motor latent was chosen
+    command_ns: int  # the command was sent
+    actuated_ns: int  # the driver follows it
+    due_ns: int  # when it should have been followed from
+    late: bool  # actuated after it was due
+
+
+class Handled(NamedTuple):
+    """A node's journal: an input it has handled. With it and the inputs a node can be run again, bit by bit."""
+
+    source: str  # topic of the input, or a request channel
+    session: int
+    sequence: int  # of the input frame
+    reads_ns: NDArray[Any]  # int64 (R,) every reading of the node's clock meanwhile, in order
+    frame: NDArray[Any]  # uint8 (B,) the input itself, for request channels; streams are recorded anyway
+    scored: int  # candidates that the low level scored meanwhile; -1: none
+
+
 class Record(NamedTuple):
     """What a world recorded of an episode: its arrays, and the rest as JSON."""
 
@@ -90,6 +120,7 @@ class Topic(NamedTuple):
     rate: str
 
 
+_CONTROL = ("reset", "get_status", "get_time", "stop", "status", "time", "ok", "error")
 TOPICS = {
     topic.name: topic
     for topic in (
@@ -103,15 +134,20 @@ TOPICS = {
             "driver-control",
             "driver",
             ("reset", "tick", "start", "ticked", "get_outcome", "outcome", "get_record", "record", "rearm")
-            + ("get_status", "hold", "stop", "status", "ok", "error"),
+            + ("arm", "get_status", "get_time", "hold", "stop", "status", "time", "ok", "error"),
             "on request",
         ),
-        Topic("high-control", "high", ("reset", "get_status", "stop", "status", "ok", "error"), "on request"),
-        Topic("low-control", "low", ("reset", "get_status", "stop", "status", "ok", "error"), "on request"),
+        Topic("high-control", "high", _CONTROL, "on request"),
+        Topic("low-control", "low", _CONTROL, "on request"),
+        # a channel of its own, served by a thread of its own: a stop waits for nobody
+        Topic("estop", "driver", ("estop", "release", "ok", "error"), "on request"),
+        Topic("ledger", "driver", ("ledger",), "every command applied"),
+        Topic("high-journal", "high", ("handled",), "every input handled"),
+        Topic("low-journal", "low", ("handled",), "every input handled"),
     )
 }
 
-F8, I8, B1 = "float64", "int64", "bool"
+F8, I8, B1, U1 = "float64", "int64", "bool", "uint8"
 _OBSERVATION = {
     "q_rad": (F8, "J"),
     "dq_rad_s": (F8, "J"),
@@ -166,10 +202,14 @@ KINDS: dict[str, Schema] = {
     ),
     "status": Schema(Status, {"wall_ms": (F8, "N")}),
     "record": Schema(Record, finite=False),
+    "time": Schema(Time),
+    "ledger": Schema(Ledger),
+    "handled": Schema(Handled, {"reads_ns": (I8, "N"), "frame": (U1, "B")}),
     "error": Schema(Text),
 } | {
     name: Schema(Empty)
-    for name in ("pass", "start", "get_outcome", "get_status", "get_record", "hold", "rearm", "stop", "ok")
+    for name in ("pass", "start", "get_outcome", "get_status", "get_time", "get_record", "hold", "rearm", "arm", "stop")
+    + ("estop", "release", "ok")
 }
 
 

@@ -1,14 +1,18 @@
 """One message = one frame: a fixed prefix, a typed header, raw array buffers. Nothing in a frame is executable.
 
-    prefix   16 bytes little-endian: magic 'hjep', u16 version, u16 flags (0), u32 header bytes, u32 body bytes
+    prefix   16 bytes little-endian: magic 'hjep', u16 version, u16 flags, u32 header bytes, u32 body bytes
     header   msgpack of `Header` (msgspec-typed), zero-padded to 8 bytes
     body     array buffers in the header's order: little-endian, C order, each zero-padded to 8 bytes
+    trailer  with flag 1 only: 16 bytes, keyed BLAKE2s (RFC 7693) of everything before it
 
-Sizes are checked before anything is decoded; whatever is wrong raises WireError, whose `reason` is counted.
+Sizes, version and, for who has the key, the trailer are checked before anything is decoded; whatever is wrong raises
+WireError, whose `reason` is counted.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
 import struct
 from collections.abc import Container, Mapping
@@ -20,7 +24,8 @@ from numpy.typing import NDArray
 
 from hjepa.errors import WireError, nearest
 
-VERSION = 1
+VERSION = 2
+MAC_BYTES = 16
 MAX_FRAME_BYTES = 16 * 2**20
 MAX_HEADER_BYTES = 64 * 2**10
 MAX_ARRAYS = 64
@@ -43,11 +48,14 @@ DTYPES = {
     )
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()} | {d.newbyteorder(">"): n for n, d in DTYPES.items()}
-REASONS = ("expired", "reordered", "old_session", "non_finite", "shape", "size", "version", "garbage")
+REASONS = (
+    *("expired", "reordered", "old_session", "non_finite", "shape", "size", "version", "unauthenticated", "garbage"),
+)
 
 _MAGIC = b"hjep"
 _PREFIX = struct.Struct("<4sHHII")
 _ALIGN = 8
+_MAC_FLAG = 1
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Scalar = bool | int | float | str
@@ -70,6 +78,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     stamp_ns: int
     valid_for_ns: Natural = 0  # age at which it expires; 0: never
     answers: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)] = -1  # sequence of the message it answers; -1: none
+    ledger: Annotated[tuple[int, ...], msgspec.Meta(max_length=8)] = ()  # stamps of what led to it, see topics.Ledger
     scalars: dict[str, Scalar] = {}
     arrays: Annotated[tuple[ArraySpec, ...], msgspec.Meta(max_length=MAX_ARRAYS)] = ()
 
@@ -85,8 +94,11 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
 
-def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> bytearray:
-    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied once."""
+def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key: bytes | None = None) -> bytearray:
+    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied once.
+
+    key: authenticates the frame with a trailer.
+    """
     specs, placed, body = [], [], 0
     for name, value in (arrays or {}).items():
         array = np.asarray(value)
@@ -102,23 +114,30 @@ def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None) -> 
         raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
     size = len(head)
     start = _PREFIX.size + _padded(size)
-    if size > MAX_HEADER_BYTES or start + body > MAX_FRAME_BYTES:
+    if size > MAX_HEADER_BYTES or start + body + MAC_BYTES > MAX_FRAME_BYTES:
         got = f"header {size}, arrays {body} bytes"
         raise WireError(f"'{header.kind}' is too large: {got}; allowed: {MAX_HEADER_BYTES}, {MAX_FRAME_BYTES}", "size")
-    frame = bytearray(start + body)
-    _PREFIX.pack_into(frame, 0, _MAGIC, VERSION, 0, size, body)
+    end = start + body
+    frame = bytearray(end + (MAC_BYTES if key else 0))
+    _PREFIX.pack_into(frame, 0, _MAGIC, VERSION, _MAC_FLAG if key else 0, size, body)
     frame[_PREFIX.size : _PREFIX.size + size] = head
     for offset, order, array in placed:
         np.ndarray(array.shape, order, frame, start + offset)[...] = array
+    if key:
+        frame[end:] = mac(memoryview(frame)[:end], key)
     return frame
 
 
-def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
-    """One frame to header and arrays; WireError for whatever is not exactly a frame."""
+def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES, key: bytes | None = None) -> Frame:
+    """One frame to header and arrays; WireError for whatever is not exactly a frame.
+
+    key: frames that were not authenticated with it are refused. None: a trailer is skipped unread.
+    """
     view = memoryview(frame).cast("B")
     if len(view) > max_bytes:
         raise WireError(f"frame of {len(view)} bytes; allowed: {max_bytes}", "size")
     start, body = _open(view)
+    view = _authentic(view, key)
     header = _header(view[_PREFIX.size : start])
     arrays: dict[str, NDArray[Any]] = {}
     offset, end = _padded(start), len(view)
@@ -155,13 +174,44 @@ def _open(view: memoryview) -> tuple[int, int]:
     magic, version, flags, header, body = _PREFIX.unpack(view[: _PREFIX.size])
     if magic != _MAGIC:
         raise WireError(f"frame starts with {bytes(magic)!r}; allowed: {_MAGIC!r}")
-    if version != VERSION or flags != 0:
-        raise WireError(f"protocol version {version}, flags {flags}; allowed: version {VERSION}, flags 0", "version")
+    if version != VERSION or flags & ~_MAC_FLAG:
+        raise WireError(f"protocol version {version}, flags {flags}; allowed: version {VERSION}, flags 0, 1", "version")
     if header > MAX_HEADER_BYTES:
         raise WireError(f"header of {header} bytes; allowed: {MAX_HEADER_BYTES}", "size")
     if header > len(view) - _PREFIX.size:
         raise WireError(f"frame of {len(view)} bytes is cut off inside its header of {header}")
     return _PREFIX.size + header, body
+
+
+def mac(content: bytes | bytearray | memoryview, key: bytes) -> bytes:
+    """Keyed BLAKE2s of a frame without its trailer, 16 bytes."""
+    return hashlib.blake2s(content, key=key, digest_size=MAC_BYTES, person=b"hjepa-2").digest()
+
+
+def strip_mac(frame: bytes | bytearray | memoryview) -> bytes:
+    """The frame as it would be without a trailer; one without is returned as it is. Frames that decode only."""
+    view = memoryview(frame).cast("B")
+    magic, version, flags, header, body = _PREFIX.unpack(view[: _PREFIX.size])
+    if not flags & _MAC_FLAG:
+        return bytes(view)
+    return _PREFIX.pack(magic, version, flags & ~_MAC_FLAG, header, body) + bytes(view[_PREFIX.size : -MAC_BYTES])
+
+
+def _authentic(view: memoryview, key: bytes | None) -> memoryview:
+    """The frame without its trailer, which is checked for who has the key."""
+    flagged = view[6] & _MAC_FLAG
+    if key and not flagged:
+        raise WireError(
+            "frame without a MAC; allowed here: frames made with the graph's command key", "unauthenticated"
+        )
+    if not flagged:
+        return view
+    if len(view) < _PREFIX.size + MAC_BYTES:
+        raise WireError(f"frame of {len(view)} bytes is cut off inside its MAC")
+    content, trailer = view[:-MAC_BYTES], view[-MAC_BYTES:]
+    if key and not hmac.compare_digest(mac(content, key), trailer):
+        raise WireError("frame whose MAC is not that of the graph's command key", "unauthenticated")
+    return content
 
 
 def _header(raw: memoryview) -> Header:

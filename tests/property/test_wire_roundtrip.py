@@ -18,6 +18,8 @@ ARRAYS = st.dictionaries(st.text(max_size=8), hnp.arrays(ANY_ORDER, SHAPES), max
 INTS = st.integers(-(2**63), 2**63 - 1)
 SCALARS = st.dictionaries(st.text(max_size=8), st.booleans() | INTS | st.floats() | st.text(max_size=9), max_size=4)
 NATURAL = st.integers(0, 2**63 - 1)
+LEDGER = st.lists(INTS, max_size=8).map(tuple)
+KEYS = st.none() | st.binary(min_size=32, max_size=32)
 
 
 def assert_same(received, sent):
@@ -27,19 +29,20 @@ def assert_same(received, sent):
 
 
 @FAST
-@given(st.text(max_size=32), NATURAL, NATURAL, INTS, NATURAL, st.integers(-1, 2**63 - 1), SCALARS, ARRAYS)
-def test_what_goes_in_comes_out(kind, session, sequence, stamp_ns, valid, answers, scalars, arrays):
-    header = wire.Header(kind, session, sequence, stamp_ns, valid, answers, scalars)
-    frame = wire.encode(header, arrays)
-    received = wire.decode(frame)
-    for field in ("kind", "session", "sequence", "stamp_ns", "valid_for_ns", "answers"):
+@given(st.text(max_size=32), NATURAL, NATURAL, INTS, NATURAL, st.integers(-1, 2**63 - 1), LEDGER, SCALARS, ARRAYS, KEYS)
+def test_what_goes_in_comes_out(kind, session, sequence, stamp_ns, valid, answers, ledger, scalars, arrays, key):
+    header = wire.Header(kind, session, sequence, stamp_ns, valid, answers, ledger, scalars)
+    frame = wire.encode(header, arrays, key)
+    received = wire.decode(frame, key=key)
+    assert wire.strip_mac(frame) == wire.encode(header, arrays)
+    for field in ("kind", "session", "sequence", "stamp_ns", "valid_for_ns", "answers", "ledger"):
         assert getattr(received.header, field) == getattr(header, field)
     assert repr(received.header.scalars) == repr(scalars)  # repr: nan equals nan, True is not 1
     assert list(received.arrays) == list(arrays)
     for name, array in arrays.items():
         assert_same(received.arrays[name], array)
         assert not received.arrays[name].flags.writeable
-    assert wire.encode(header, received.arrays) == frame
+    assert wire.encode(header, received.arrays, key) == frame
 
 
 @FAST

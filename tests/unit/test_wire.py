@@ -14,6 +14,8 @@ from hjepa.bus.topics import (
     TOPICS,
     Empty,
     Energies,
+    Handled,
+    Ledger,
     ReachRequest,
     Record,
     Reset,
@@ -21,6 +23,7 @@ from hjepa.bus.topics import (
     Text,
     Tick,
     Ticked,
+    Time,
     address,
 )
 from hjepa.errors import LinkError, WireError
@@ -72,6 +75,9 @@ VALUES = {
     "status": Status("low", "running", 1, 2, 3, {"dropped.command.expired": 4, "x": 0}, np.array([1.0])),
     "record": Record({"q": np.zeros((2, 3), dtype=np.float32), "T.0": np.array(1)}, '{"events": []}'),
     "error": Text("no"),
+    "time": Time(9),
+    "ledger": Ledger(1, 2, 3, 4, 5, 6, 7, False),
+    "handled": Handled("goal", 5, 6, np.array([1, 2]), np.zeros(3, dtype=np.uint8), -1),
 } | {kind: Empty() for kind, schema in KINDS.items() if schema.cls is Empty}
 
 
@@ -156,8 +162,37 @@ def test_a_frame_of_another_version_is_refused_before_it_is_read():
     frame[16:] = b"\xc1" * len(frame[16:])  # not msgpack at all
     assert reason(frame) == "version"
     frame = bytearray(frame_of())
-    frame[6] = 1  # an unknown flag
+    frame[6] = 2  # an unknown flag
     assert reason(frame) == "version"
+
+
+KEY = bytes(range(32))
+
+
+def test_a_frame_made_with_the_key_passes_and_others_are_refused_before_they_are_read():
+    signed = frame_of(key=KEY)
+    assert equal(unpack(signed, KEY).value, COMMAND)
+    assert equal(unpack(signed).value, COMMAND)  # a recorder has no key
+    for frame in (frame_of(), frame_of(key=KEY[::-1])):
+        with pytest.raises(WireError) as caught:
+            unpack(frame, KEY)
+        assert caught.value.reason == "unauthenticated"
+
+
+def test_no_bit_of_an_authenticated_frame_may_change():
+    signed = bytes(frame_of(key=KEY))
+    for at in range(8, len(signed), 7):
+        changed = bytearray(signed)
+        changed[at] ^= 0x10
+        with pytest.raises(WireError) as caught:
+            unpack(changed, KEY)
+        assert caught.value.reason in ("unauthenticated", "size", "garbage")
+        assert caught.value.reason == "unauthenticated" or at < 16  # sizes in the prefix are looked at first
+
+
+def test_without_its_trailer_a_frame_is_the_plain_one():
+    assert wire.strip_mac(frame_of(key=KEY)) == bytes(frame_of())
+    assert wire.strip_mac(frame_of()) == bytes(frame_of())
 
 
 def test_sizes_are_checked_before_anything_is_decoded():
