@@ -11,6 +11,7 @@ from robots.spec import load_spec
 
 DRIVERS = {
     "fake": "robots.fake:FakeDriver",
+    "ideal": "robots.ideal:IdealRobot",
     "pybullet": "robots.sim.court:CourtWorld",
 }
 _EXTRA = {"pybullet": "sim"}  # which extra brings what a driver imports
