@@ -14,6 +14,7 @@ from hjepa.agent import HierarchicalAgent
 from hjepa.config import AGENTS, Config
 from hjepa.errors import ConfigError, WeightsError, nearest
 from hjepa.evaluation.baselines import ClassicalAgent, ClassicalConfig, Decode, OracleAgent, RandomAgent, Truth
+from hjepa.models.checkpoint import check_robot
 from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
@@ -61,9 +62,7 @@ def low_bundle(config: Config, spec: RobotSpec) -> LowBundle:
     """The low level's weights; WeightsError if they are missing, damaged or another robot's."""
     path = weights_path(config, "low")
     bundle = _low(path)
-    made_for = bundle.header.get("robot", spec.name)
-    if made_for != spec.name:
-        raise WeightsError(f"'{path}' was trained for robot {made_for}, not {spec.name}: train with `hjepa train low`")
+    check_robot(path, bundle.header, spec, "hjepa train low")
     return bundle
 
 
@@ -136,7 +135,7 @@ def build_agent(config: Config, name: str, truth: Truth) -> Agent:
         **{n: lambda: HierarchicalAgent(build_high(config, name), build_low(config, spec, name)) for n in HIERARCHICAL},
         "flat": lambda: FlatAgent(build_high(config), build_low(config, spec)),
         "classical": lambda: ClassicalAgent(spec, timing),
-        "bc": lambda: ClonedAgent(spec, load_clone(weights_path(config, "bc"), spec.name), timing.latency_s),
+        "bc": lambda: ClonedAgent(spec, load_clone(weights_path(config, "bc"), spec), timing.latency_s),
         "oracle": lambda: OracleAgent(spec, truth, timing),
         "random": lambda: RandomAgent(spec, random_events(low_bundle(config, spec)), timing),
     }

@@ -8,7 +8,8 @@ names say rad because six of courtbot's eight are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,22 @@ class RobotSpec:
     def joints(self) -> int:
         """Number of joints J."""
         return len(self.joint_names)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name and fingerprint, as trained weights carry them: what was learned on one robot moves no other one."""
+        return {"robot": self.name, "robot_sha256": self.fingerprint}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over every number and name here: another limit or another link length is another robot."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = isinstance(value, np.ndarray)
+            content = np.ascontiguousarray(value, dtype=np.float64).tobytes() if numbers else repr(value).encode()
+            digest.update(f"{field.name}:{len(content)}:".encode() + content)
+        return digest.hexdigest()
 
 
 class Observation(NamedTuple):

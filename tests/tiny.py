@@ -33,7 +33,7 @@ def low(seed: int = 0) -> LowBundle:
     proposal = Proposal(LOW.state, LOW.goal, LOW.joints, motor.config.latent + 1, heads=4)
     for part in (level, proposal):
         part.eval().requires_grad_(False)
-    return LowBundle(level, proposal, torch.eye(LOW.goal), {"robot": SPEC.name, "seed": 7})
+    return LowBundle(level, proposal, torch.eye(LOW.goal), SPEC.identity | {"seed": 7})
 
 
 def high(seed: int = 0) -> HighModel:

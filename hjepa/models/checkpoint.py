@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hjepa.errors import WeightsError
 from hjepa.models.motor import MotorCodec, MotorConfig
+from hjepa.types import RobotSpec
 
 
 def save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -34,6 +35,18 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(metadata["hjepa"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(f"'{path}' is not a hjepa checkpoint ({error})") from error
+
+
+def check_robot(path: Path, header: dict[str, Any], spec: RobotSpec, verb: str) -> None:
+    """WeightsError unless the weights were trained for exactly this robot; `verb` is how to train others."""
+    made_for = header.get("robot", "an unnamed one")
+    if made_for != spec.name:
+        raise WeightsError(f"'{path}' was trained for robot {made_for}, not {spec.name}: train with `{verb}`")
+    if header.get("robot_sha256") != spec.fingerprint:
+        raise WeightsError(
+            f"'{path}' was trained for a {spec.name} with other limits or links than the description's: "
+            f"train again with `{verb}`, or undo the change"
+        )
 
 
 def load_module(module: nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hjepa import stroke
 from hjepa.errors import WeightsError
-from hjepa.models.checkpoint import load, load_module, save
+from hjepa.models.checkpoint import check_robot, load, load_module, save
 from hjepa.models.low import LowConfig, LowInput, ShuttleEncoder
 from hjepa.types import NS, Decision, JointTrajectory, Observation, RobotSpec
 
@@ -66,19 +66,18 @@ class PlanClone(nn.Module):
         return asdict(self.config)
 
 
-def save_clone(path: Path, clone: PlanClone, robot: str) -> None:
+def save_clone(path: Path, clone: PlanClone, spec: RobotSpec) -> None:
     """Write the network for a robot, whole or not at all."""
-    header = {"clone": clone.describe(), "robot": robot}
+    header = {"clone": clone.describe()} | spec.identity
     save(path, {f"clone.{k}": v for k, v in clone.state_dict().items()}, header)
 
 
-def load_clone(path: Path, robot: str) -> PlanClone:
+def load_clone(path: Path, spec: RobotSpec) -> PlanClone:
     """A frozen network; WeightsError if the file is missing, damaged, of another make or for another robot."""
     tensors, header = load(path)
     if "clone" not in header:
         raise WeightsError(f"'{path}' holds {', '.join(header) or 'nothing'}; allowed: weights of the agent `bc`")
-    if header["robot"] != robot:
-        raise WeightsError(f"'{path}' copies agents of robot {header['robot']}, not {robot}: use `hjepa train bc`")
+    check_robot(path, header, spec, "hjepa train bc")
     clone = PlanClone(CloneConfig(**header["clone"]))
     load_module(clone, tensors, "clone")
     return clone.eval().requires_grad_(False)

@@ -77,7 +77,7 @@ def collect_swings(
         fitted, errors = fit_codec(
             events, spec, run.body, report=lambda step, parts: tell({"codec step": step, "racket": parts["racket"]})
         )
-        save_codec(codec, fitted, {"robot": spec.name, "errors": errors})
+        save_codec(codec, fitted, spec.identity | {"errors": errors})
     return collect(
         spec,
         world,
@@ -179,5 +179,5 @@ def train_clone(
         CloneConfig(joints=spec.joints),
         lambda step, losses: tell(step, losses, report, writer, "bc"),
     )
-    save_clone(path, clone, spec.name)
+    save_clone(path, clone, spec)
     return path

@@ -339,7 +339,7 @@ def fit(
         refine = replace(run, proposal=again)
         proposal = train_proposal(level, prepared, high, spec, refine, out, progress, writer, proposal)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
-    notes = (header or {}) | {"robot": spec.name, "probe": figures, "alarms": alarms, "seed": run.level.seed}
+    notes = (header or {}) | spec.identity | {"probe": figures, "alarms": alarms, "seed": run.level.seed}
     save_low(out / "low.safetensors", LowBundle(level, proposal, doubt(level, prepared), notes))
     return out / "low.safetensors"
 

@@ -1,5 +1,6 @@
 """pytest tests/unit/test_cloning.py: behaviour cloning of the classical agent."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -166,15 +167,18 @@ def test_training_plays_fits_and_writes_weights_that_a_second_run_makes_again(tm
 
 def test_weights_survive_the_disk_and_others_are_refused(examples: c.Examples, tmp_path: Path) -> None:
     clone = c.fit(examples, c.CloneTraining(steps=3, batch=16))
-    cloned.save_clone(tmp_path / "bc.safetensors", clone, "courtbot")
-    again = cloned.load_clone(tmp_path / "bc.safetensors", "courtbot")
+    cloned.save_clone(tmp_path / "bc.safetensors", clone, SPEC)
+    again = cloned.load_clone(tmp_path / "bc.safetensors", SPEC)
     x = cloned.LowInput(torch.randn(2, 64, 3), torch.ones(2, 64), torch.randn(2, 8), torch.randn(2, 8))
     torch.testing.assert_close(clone(x), again(x))
     checkpoint.save(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"motor": {}})
     with pytest.raises(WeightsError, match="holds motor"):
-        cloned.load_clone(tmp_path / "other.safetensors", "courtbot")
-    with pytest.raises(WeightsError, match="courtbot, not panda"):
-        cloned.load_clone(tmp_path / "bc.safetensors", "panda")
+        cloned.load_clone(tmp_path / "other.safetensors", SPEC)
+    with pytest.raises(WeightsError, match="courtbot, not ur5e"):
+        cloned.load_clone(tmp_path / "bc.safetensors", replace(SPEC, name="ur5e"))
+    weaker = replace(SPEC, dq_max_rad_s=0.9 * SPEC.dq_max_rad_s)
+    with pytest.raises(WeightsError, match="with other limits or links"):
+        cloned.load_clone(tmp_path / "bc.safetensors", weaker)
 
 
 def test_the_agent_plays_within_limits_and_from_observations_alone(examples: c.Examples) -> None:

@@ -97,9 +97,9 @@ def test_a_false_server_is_not_believed(keys: Path, tmp_path: Path, context: Any
     false = security.load_keys(tmp_path / "others", "low")
     with Publisher("tcp://127.0.0.1:*", context=context, keys=false) as publisher:
         mine = security.load_keys(keys, "driver")
-        with Subscriber(publisher.address, ("command",), context=context, keys=mine, owner="low"):
-            with pytest.raises(LinkError, match="0 of 1 subscribers"):
-                publisher.wait_subscribers(1, 0.4)
+        hears = Subscriber(publisher.address, ("command",), context=context, keys=mine, owner="low")
+        with hears, pytest.raises(LinkError, match="0 of 1 subscribers"):
+            publisher.wait_subscribers(1, 0.4)
 
 
 def test_a_party_without_keys_stays_on_this_machine(tmp_path: Path) -> None:
