@@ -35,7 +35,8 @@ class LoopReport(NamedTuple):
     ticks: int
     misses: int  # periods that began more than one period late
     late_ns: int  # the worst
-    braking_since_ns: int  # when the last command had run out and braking began; 0: not braking
+    braking_since_ns: int  # when the last command had run out, or a hold came, and braking began; 0: never
+    braking_late_ns: int  # how late that period began
 
 
 class ControlLoop:
@@ -57,7 +58,9 @@ class ControlLoop:
         self._thread: threading.Thread | None = None
         self._fault: Exception | None = None
         self._measured: Measured | None = None
-        self._ticks = self._misses = self._late_ns = self._braking_ns = 0
+        self._ticks = self._misses = self._late_ns = self._last_late_ns = 0
+        self._braking = False
+        self._braking_ns = self._braking_late_ns = 0
 
     # life cycle
 
@@ -124,7 +127,7 @@ class ControlLoop:
 
     def report(self) -> LoopReport:
         """Time keeping so far."""
-        return LoopReport(self._ticks, self._misses, self._late_ns, self._braking_ns)
+        return LoopReport(self._ticks, self._misses, self._late_ns, self._braking_ns, self._braking_late_ns)
 
     # the thread
 
@@ -135,14 +138,14 @@ class ControlLoop:
             while not self._stop.is_set():
                 self._step()
                 due += period
+                early = due - self._clock_ns()
+                if early > 0:
+                    time.sleep(early / NS)
                 late = self._clock_ns() - due
-                if late < 0:
-                    time.sleep(-late / NS)
-                else:
-                    self._late_ns = max(self._late_ns, late)
-                    if late > period:  # do not run after lost periods
-                        self._misses += 1
-                        due += late
+                self._last_late_ns, self._late_ns = late, max(self._late_ns, late)
+                if late > period:  # do not run after lost periods
+                    self._misses += 1
+                    due += late
         except Exception as error:  # noqa: BLE001  whatever a device raises: told to whoever asks next
             self._fault = error
 
@@ -154,7 +157,9 @@ class ControlLoop:
             before = self._follower.speed_rad_s
             after = self._follower.step(now, self._set)
             stopping = self._follower.guard.held and bool(before.any() or after.any())
-        self._braking_ns = (self._braking_ns or now) if stopping else 0
+        if stopping and not self._braking:
+            self._braking_ns, self._braking_late_ns = now, self._last_late_ns
+        self._braking = stopping
         # the set-point is integrated, not taken from the reading: noise must not feed back into motion
         self._set = self._set + 0.5 * self._follower.dt_s * (before + after)
         self._write(self._set, after)

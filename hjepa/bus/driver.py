@@ -22,7 +22,7 @@ from hjepa.bus.estop import EmergencyStop
 from hjepa.bus.messages import Message
 from hjepa.bus.node import TICK_NS, BusConfig, Context, Node, Reply
 from hjepa.bus.timesync import ClockProbe
-from hjepa.bus.topics import Empty, Ledger, Record, Tick, Ticked
+from hjepa.bus.topics import Empty, Ledger, Record, Status, Tick, Ticked
 from hjepa.errors import CommandError, LinkError, RobotError, WireError
 from hjepa.protocols import Driver
 from hjepa.types import NS, JointTrajectory, Observation
@@ -60,6 +60,7 @@ class DriverNode(Node):
         self._lock = threading.RLock()  # between the loop and the emergency stop
         self._estop = EmergencyStop(config, context, self._stop_now, self._release)
         self._emergency = False
+        self._up = not connect
         self._forget()
 
     def _probe(self, node: str) -> ClockProbe:
@@ -72,6 +73,7 @@ class DriverNode(Node):
         self.stop = stop or self.stop
         if self._connect:
             self.driver.connect()
+        self._up = True
         try:
             self._estop.start()
             while not self.stopping:
@@ -83,6 +85,7 @@ class DriverNode(Node):
             if self.sequence >= 0:
                 self.driver.hold()
             self._estop.close()
+            self._up = not self._connect
             if self._connect:
                 self.driver.close()
 
@@ -178,6 +181,13 @@ class DriverNode(Node):
     def _ticked(self) -> Ticked:
         stamp_ns = 0 if self._observation is None else self._observation.stamp_ns
         return Ticked(max(self.sequence, 0), stamp_ns, self.simulated and bool(self.driver.done))
+
+    def status(self) -> Status:
+        """How the node is, and how its robot's control loop keeps its time."""
+        told = super().status()
+        if hasattr(self.driver, "report") and self._up:
+            told.counts.update({f"loop.{name}": n for name, n in self.driver.report()._asdict().items()})
+        return told
 
     # time
 

@@ -43,6 +43,7 @@ class BusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arm_commands: int = 5  # so many fresh commands in a row before a robot may be armed
     shadow: bool = False  # commands are checked and counted, and not followed
     speed_scale: float = 1.0  # share of the robot's speed and acceleration limits that its driver allows
+    hosts: dict[str, str] = {}  # over tcp: on which machine a node runs, if not on the base's own
     keys: str = ""  # folder of keys (hjepa bus keygen): CURVE on tcp, MACs on what moves the robot; "": none
     journal: bool = False  # levels publish what they handled, for recordings that can be replayed
 
@@ -110,7 +111,7 @@ class Party:
             self.allow.close()
 
     def _at(self, topic: str) -> str:
-        return address(self.config.base, topic)
+        return address(self.config.base, topic, self.config.hosts)
 
     def _key(self, topic: str) -> bytes | None:
         return self._command_key if topic in SIGNED else None

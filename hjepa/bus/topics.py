@@ -6,6 +6,7 @@ B bytes, N anything. A letter stands for one length within a message; a digit is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -213,13 +214,18 @@ KINDS: dict[str, Schema] = {
 }
 
 
-def address(base: str, topic: str) -> str:
-    """Where a topic lives under a base: inproc://NAME, ipc://FOLDER, or tcp://HOST:PORT (one port a topic, upwards)."""
+def address(base: str, topic: str, hosts: Mapping[str, str] | None = None) -> str:
+    """Where a topic lives under a base: inproc://NAME, ipc://FOLDER, or tcp://HOST:PORT (one port a topic, upwards).
+
+    hosts: over tcp, the machine of each node that does not run on the base's own.
+    """
     if topic not in TOPICS:
         raise LinkError(f"no topic '{topic}'; {nearest(topic, TOPICS)}")
     if base.startswith("tcp://"):
         host, _, port = base.rpartition(":")
         if not port.isdecimal():
             raise LinkError(f"address '{base}' has no port; allowed: tcp://127.0.0.1:PORT")
+        elsewhere = (hosts or {}).get(TOPICS[topic].owner)
+        host = f"tcp://{elsewhere}" if elsewhere else host
         return f"{host}:{int(port) + list(TOPICS).index(topic)}"
     return f"{base}/{topic}"
