@@ -52,7 +52,7 @@ class DriverNode(Node):
         self.observations = self._publish_on("observation")
         self.reports, self.ledger = self._publish_on("status"), self._publish_on("ledger")
         # not conflated: a bad frame must not displace a good command
-        self.commands = self._subscribe_to("command", conflate=False)
+        self.commands = self._subscribe_to("command", conflate=False, check=self._misshapen)
         self.period_ns = TICK_NS if self.simulated else round(NS / driver.spec.control_rate_hz)
         self.rate = Rate(self.clock, self.period_ns)
         self.arming = Arming(config.arm_commands)
@@ -232,8 +232,12 @@ class DriverNode(Node):
     def _now_of(self, node: str, worst: bool = False) -> int:
         """Another node's clock now, as far as it is known; worst: as late as it may be."""
         now_ns = self.clock.now_ns()
-        known = self.probes[node].offset.at(now_ns) if node in self.probes else (0, 0)
-        return now_ns if known is None else now_ns + known[0] + (known[1] if worst else 0)
+        offset_ns, bound_ns = self._offset(node, now_ns)
+        return now_ns + offset_ns + (bound_ns if worst else 0)
+
+    def _offset(self, node: str, now_ns: int) -> tuple[int, int]:
+        known = self.probes[node].offset.at(now_ns) if node in self.probes else None
+        return known or (0, 0)
 
     def _unsure(self) -> bool:
         """True while the low level's clock is not known well enough to tell the age of its commands."""
@@ -317,9 +321,12 @@ class DriverNode(Node):
         end_ns = now_ns + round(1e6 * self.config.expiry_ms) - age_ns
         return command._replace(valid_ns=min(command.valid_ns, end_ns - command.start_ns))
 
+    def _misshapen(self, message: Message) -> str:
+        """A command for a robot with other joints is dropped before it counts as seen."""
+        wrong = message.header.kind == "command" and message.value.q_rad.shape[1] != self.driver.spec.joints
+        return "shape" if wrong else ""
+
     def _refuse(self, command: JointTrajectory, now_ns: int) -> str:
-        if command.q_rad.shape[1] != self.driver.spec.joints:
-            return "shape"
         if command.start_ns + command.valid_ns <= now_ns:
             return "expired"
         if self._held is not None and command.start_ns < self._held.start_ns:
@@ -329,7 +336,7 @@ class DriverNode(Node):
     def _account(self, message: Message, lead_ns: int, late: bool) -> None:
         """Publish what became of a command, on this clock; lead_ns: from now to when it should have been followed."""
         now_ns = self.clock.now_ns()
-        to_low, to_high = now_ns - self._now_of("low"), now_ns - self._now_of("high")
+        to_low, to_high = -self._offset("low", now_ns)[0], -self._offset("high", now_ns)[0]
         header = message.header
         observed_ns, goal_ns, latent_ns = header.ledger if len(header.ledger) == 3 else (0, 0, 0)
         value = Ledger(

@@ -7,6 +7,7 @@ keys, tcp sockets speak CURVE; with a command key, frames carry a MAC and are re
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import time
@@ -18,13 +19,14 @@ from typing import Any, Self
 import zmq
 
 from hjepa.bus import wire
-from hjepa.bus.messages import Gate, Message, pack, unpack
+from hjepa.bus.messages import Check, Gate, Message, pack, unpack
 from hjepa.bus.security import Keys
 from hjepa.bus.topics import Text
 from hjepa.errors import HjepaError, LinkError, LinkTimeout, WireError
 
 LINGER_MS = 200  # a closing socket gives its last frames this long
 IDLE_S = 0.05  # a waiting requester looks around this often
+FEW = 32
 BURST = 1000  # frames looked at in one go, so that a flood cannot hold a loop
 _IPC_PATH_BYTES = 107  # sun_path of a Unix socket, less its final zero
 _LOCAL = "inproc://NAME, ipc:///ABSOLUTE/PATH, tcp://127.0.0.1:PORT"
@@ -187,12 +189,14 @@ class Subscriber(Link):
         keys: Keys | None = None,
         owner: str = "",
         key: bytes | None = None,
+        check: Check | None = None,
     ) -> None:
         """queue: frames kept by zmq when not conflating; 0: all. key: only frames that carry its MAC are accepted."""
         options = {"CONFLATE": 1} if conflate else {"RCVHWM": queue}
         super().__init__(zmq.SUB, address, bind, context, keys, owner, **options)
         self.socket.subscribe(b"")
-        self.gate = Gate(tuple(kinds), key)
+        self.gate = Gate(tuple(kinds), key, check)
+        self.superseded = 0
 
     @property
     def drops(self) -> Counter[str]:
@@ -216,13 +220,33 @@ class Subscriber(Link):
         return None
 
     def latest(self, timeout_s: float = 0.0, now_ns: int | None = None) -> Message | None:
-        """The newest valid message of all that have come; waits up to the timeout for a first one."""
-        newest = self.receive(timeout_s, now_ns)
-        for _ in range(BURST):
-            message = self.receive(0.0, now_ns) if newest is not None else None
-            if message is None:
-                break
-            newest = message
+        """The newest valid message of all that have come; waits up to the timeout for a first one.
+
+        Frames older than it are superseded, and in a flood not even read.
+        """
+        if not self.socket.poll(_ms(timeout_s)):
+            return None
+        frames: list[bytes] = []
+        with contextlib.suppress(zmq.Again):
+            while len(frames) < BURST:
+                frames.append(self.socket.recv(zmq.NOBLOCK))
+        newest = self._newest(frames, now_ns)
+        if newest is not None and self.tap is not None:
+            self.tap(newest.header, b"")
+        return newest
+
+    def _newest(self, frames: list[bytes], now_ns: int | None) -> Message | None:
+        """A few frames are all read, so that each bad one is counted by its reason; of a flood, the newest first."""
+        newest = None
+        if len(frames) <= FEW:
+            for frame in frames:
+                message = self.gate.read(frame, now_ns)
+                self.superseded += newest is not None and message is not None
+                newest = message or newest
+            return newest
+        while frames and newest is None:
+            newest = self.gate.read(frames.pop(), now_ns)
+        self.superseded += len(frames)
         return newest
 
 

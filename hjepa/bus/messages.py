@@ -69,13 +69,18 @@ def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None) -> M
     return Message(decoded.header, value)
 
 
+Check = Callable[[Message], str]
+"""What else a message must satisfy: '' or the reason to drop it."""
+
+
 class Gate:
     """Lets a message through once, in order, fresh, of this session; counts what it drops."""
 
-    def __init__(self, kinds: Collection[str], key: bytes | None = None) -> None:
-        """key: only frames authenticated with it pass."""
-        self.kinds, self.key = frozenset(kinds), key
+    def __init__(self, kinds: Collection[str], key: bytes | None = None, check: Check | None = None) -> None:
+        """key: only frames authenticated with it pass; check: asked last, before the message counts as seen."""
+        self.kinds, self.key, self.check = frozenset(kinds), key, check
         self.drops: Counter[str] = Counter()
+        self.passed = 0
         self.session: int | None = None  # None: any
         self._last = (-1, -1)  # session, sequence
 
@@ -90,11 +95,12 @@ class Gate:
         except WireError as error:
             self.drops[error.reason] += 1
             return None
-        reason = self._refuse(message.header, now_ns)
+        reason = self._refuse(message.header, now_ns) or (self.check(message) if self.check else "")
         if reason:
             self.drops[reason] += 1
             return None
         self._last = (message.header.session, message.header.sequence)
+        self.passed += 1
         return message
 
     def _refuse(self, header: wire.Header, now_ns: int | None) -> str:

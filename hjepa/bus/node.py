@@ -14,7 +14,7 @@ import zmq
 from hjepa.bus.clock import MonotonicClock, VirtualClock
 from hjepa.bus.journal import Journal, NotedClock
 from hjepa.bus.link import Link, Publisher, Replier, Requester, Subscriber
-from hjepa.bus.messages import Message
+from hjepa.bus.messages import Check, Message
 from hjepa.bus.security import AllowList, Keys, command_key, load_keys
 from hjepa.bus.topics import TOPICS, Empty, Status, Time, address
 from hjepa.errors import ConfigError, LinkError
@@ -87,10 +87,11 @@ class Party:
         """Bound to a topic's address."""
         return self._kept(Publisher(self._at(topic), context=self.context, keys=self.keys, key=self._key(topic)))
 
-    def subscriber(self, topic: str, *, conflate: bool, queue: int = 1000) -> Subscriber:
+    def subscriber(self, topic: str, *, conflate: bool, queue: int = 1000, check: Check | None = None) -> Subscriber:
         """Connected to a topic's address."""
         owner, kinds = TOPICS[topic].owner, TOPICS[topic].kinds
-        common: dict[str, Any] = {"keys": self.keys, "owner": owner, "key": self._key(topic), "queue": queue}
+        common: dict[str, Any] = {"keys": self.keys, "owner": owner, "key": self._key(topic)}
+        common |= {"queue": queue, "check": check}
         return self._kept(Subscriber(self._at(topic), kinds, context=self.context, conflate=conflate, **common))
 
     def replier(self, topic: str) -> Replier:
@@ -178,8 +179,8 @@ class Node:
         self._publishers[topic] = link = self.party.publisher(topic)
         return link
 
-    def _subscribe_to(self, topic: str, *, conflate: bool) -> Subscriber:
-        self._subscribers[topic] = link = self.party.subscriber(topic, conflate=conflate)
+    def _subscribe_to(self, topic: str, *, conflate: bool, check: Check | None = None) -> Subscriber:
+        self._subscribers[topic] = link = self.party.subscriber(topic, conflate=conflate, check=check)
         return link
 
     def _keep_journal(self, **inputs: Link) -> None:
@@ -201,6 +202,7 @@ class Node:
         for subscriber in self._subscribers.values():
             subscriber.gate.restart(session)
             subscriber.drops.clear()
+            subscriber.gate.passed = subscriber.superseded = 0
         if isinstance(self.clock, VirtualClock):
             self.clock.restart()
 
@@ -249,6 +251,8 @@ class Node:
             counts[f"sent.{topic}"] = publisher.sent
             counts[f"subscribers.{topic}"] = publisher.subscribers()
         for topic, subscriber in self._subscribers.items():
+            counts[f"accepted.{topic}"] = subscriber.gate.passed
+            counts[f"superseded.{topic}"] = subscriber.superseded
             counts |= {f"dropped.{topic}.{reason}": n for reason, n in subscriber.drops.items()}
         counts |= {f"dropped.control.{reason}": n for reason, n in self.control.drops.items()}
         if self.party.allow is not None:

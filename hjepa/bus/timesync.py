@@ -45,7 +45,12 @@ class Offset:
     def at(self, now_ns: int) -> tuple[int, int] | None:
         """Offset and its bound (ns) at an instant of the own clock; None: nothing was heard yet."""
         found = self._bounds(now_ns)
-        return None if found is None else ((found[0] + found[1]) // 2, (found[1] - found[0] + 1) // 2)
+        if found is None:
+            return None
+        low, high = found
+        if low <= 0 <= high:  # as far as can be told it is the same clock: believe that
+            return 0, max(-low, high)
+        return (low + high) // 2, (high - low + 1) // 2
 
     def _bounds(self, now_ns: int) -> tuple[int, int] | None:
         if not self._known:
