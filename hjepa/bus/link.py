@@ -197,6 +197,7 @@ class Subscriber(Link):
         self.socket.subscribe(b"")
         self.gate = Gate(tuple(kinds), key, check)
         self.superseded = 0
+        self._wait_ms = -1
 
     @property
     def drops(self) -> Counter[str]:
@@ -208,9 +209,9 @@ class Subscriber(Link):
         deadline = time.monotonic() + timeout_s
         wait_s = timeout_s
         for _ in range(BURST):
-            if not self.socket.poll(_ms(wait_s)):
+            frame = self._next(wait_s)
+            if frame is None:
                 break
-            frame = self.socket.recv()
             message = self.gate.read(frame, now_ns)
             if message is not None:
                 if self.tap is not None:
@@ -219,14 +220,25 @@ class Subscriber(Link):
             wait_s = deadline - time.monotonic()
         return None
 
+    def _next(self, timeout_s: float) -> bytes | None:
+        """The next frame that comes in time. Waiting in recv costs half of what a poller costs."""
+        wait_ms = _ms(timeout_s)
+        if wait_ms != self._wait_ms:
+            self._wait_ms = self.socket.rcvtimeo = wait_ms
+        try:
+            return self.socket.recv()
+        except zmq.Again:
+            return None
+
     def latest(self, timeout_s: float = 0.0, now_ns: int | None = None) -> Message | None:
         """The newest valid message of all that have come; waits up to the timeout for a first one.
 
         Frames older than it are superseded, and in a flood not even read.
         """
-        if not self.socket.poll(_ms(timeout_s)):
+        first = self._next(timeout_s)
+        if first is None:
             return None
-        frames: list[bytes] = []
+        frames = [first]
         with contextlib.suppress(zmq.Again):
             while len(frames) < BURST:
                 frames.append(self.socket.recv(zmq.NOBLOCK))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -49,10 +49,10 @@ def pack(
                 scalars[name] = operator.index(item) if what is int else what(item)
     except (TypeError, ValueError, AttributeError) as error:
         raise WireError(f"'{kind}' cannot be written: {error}", "shape") from error
-    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars)
-    frame = wire.encode(header, arrays, key)
+    specs = wire.specs_of(arrays)
+    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars, specs)
     _check(schema, kind, wire.Frame(header, arrays))
-    return frame
+    return wire.encode(header, arrays, key)
 
 
 def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None) -> Message:
@@ -146,8 +146,20 @@ def _fields(cls: Any) -> tuple[_Field, ...]:
     return tuple(found)
 
 
+@cache
+def _leaves(cls: Any) -> tuple[tuple[str, Any], ...] | None:
+    """(name, np.ndarray or scalar type) of a flat class's fields; None where a field holds more than one leaf."""
+    fields = _fields(cls)
+    return tuple((f.name, f.what) for f in fields) if all(f.form in ("array", "scalar") for f in fields) else None
+
+
 def _flat(cls: Any, value: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, np.ndarray or scalar type, value) of every leaf."""
+    leaves = _leaves(cls)
+    if leaves is not None:
+        for (name, what), item in zip(leaves, value, strict=True):
+            yield prefix + name, what, item
+        return
     for (name, form, what), item in zip(_fields(cls), value, strict=True):
         if form == "tuple":
             yield from _flat(what, item, f"{prefix}{name}.")
@@ -160,6 +172,9 @@ def _flat(cls: Any, value: Any, prefix: str = "") -> Iterator[tuple[str, Any, An
 
 def _build(cls: Any, prefix: str, scalars: dict[str, Any], arrays: dict[str, Any], kind: str) -> Any:
     """The value of a NamedTuple class, taking its leaves out of `scalars` and `arrays`."""
+    leaves = _leaves(cls)
+    if leaves is not None:
+        return cls(*(_leaf(arrays if w is np.ndarray else scalars, prefix + name, w, kind) for name, w in leaves))
     values: list[Any] = []
     for name, form, what in _fields(cls):
         dotted = prefix + name
@@ -191,21 +206,29 @@ def _alternatives(dims: str) -> list[list[str]]:
     return [alternative.split() for alternative in dims.split("|")]
 
 
-def _check(schema: Schema, kind: str, frame: wire.Frame) -> None:
-    """Arrays have the schema's dtype and dimensions; floats are finite where they must be; a command makes sense."""
+@lru_cache(maxsize=1024)
+def _fits(kind: str, specs: tuple[wire.ArraySpec, ...]) -> dict[str, int]:
+    """Lengths of the dimensions; WireError unless the arrays have the schema's dtypes and dimensions."""
     lengths: dict[str, int] = {}
-    for name, (dtype, dims) in schema.arrays.items():
-        array = frame.arrays.get(name)
-        if array is None:
+    there = {spec.name: spec for spec in specs}
+    for name, (dtype, dims) in _schema(kind).arrays.items():
+        spec = there.get(name)
+        if spec is None:
             raise WireError(f"'{kind}' lacks '{name}'", "shape")
-        letters = next((d for d in _alternatives(dims) if len(d) == array.ndim), None)
-        if array.dtype != wire.DTYPES[dtype] or letters is None:
-            got = f"{array.dtype} {array.shape}"
+        letters = next((d for d in _alternatives(dims) if len(d) == len(spec.shape)), None)
+        if spec.dtype != dtype or letters is None:
+            got = f"{spec.dtype} {spec.shape}"
             raise WireError(f"'{name}' of '{kind}' is {got}; allowed: {dtype} ({dims})", "shape")
-        for letter, length in zip(letters, array.shape, strict=True):
+        for letter, length in zip(letters, spec.shape, strict=True):
             allowed = int(letter) if letter.isdecimal() else lengths.setdefault(letter, length)
             if length != allowed:
                 raise WireError(f"'{name}' of '{kind}' has {letter} = {length}; allowed: {allowed}", "shape")
+    return lengths
+
+
+def _check(schema: Schema, kind: str, frame: wire.Frame) -> None:
+    """Arrays have the schema's dtype and dimensions; floats are finite where they must be; a command makes sense."""
+    lengths = _fits(kind, frame.header.arrays)
     if schema.finite:
         wire.require_finite(frame, schema.loose)
     if kind in _RULES:

@@ -16,6 +16,7 @@ import hmac
 import math
 import struct
 from collections.abc import Container, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -94,25 +95,56 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
 
+class Layout(NamedTuple):
+    """Where each buffer of a body lies."""
+
+    specs: tuple[ArraySpec, ...]
+    slots: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int], ...]  # name, dtype, shape, offset in the body
+    total: int  # bytes
+
+
+@lru_cache(maxsize=1024)  # frames of a kind look alike: their arrays are laid out, and checked, once
+def layout(specs: tuple[ArraySpec, ...]) -> Layout:
+    """WireError if an array may not be read, or comes twice."""
+    slots, offset, names = [], 0, set()
+    for spec in specs:
+        dtype, count = _checked(spec)
+        if spec.name in names:
+            raise WireError(f"array '{spec.name}' comes twice", "shape")
+        names.add(spec.name)
+        slots.append((spec.name, dtype, spec.shape, offset))
+        offset += _padded(count * dtype.itemsize)
+    return Layout(specs, tuple(slots), offset)
+
+
+@lru_cache(maxsize=1024)
+def _laid_out(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> Layout:
+    """The same for arrays to be sent."""
+    for name, dtype, _ in arrays:
+        if dtype not in _NAMES:
+            raise WireError(f"array '{name}' has dtype {dtype}; {nearest(dtype.name, DTYPES)}", "shape")
+    return layout(tuple(ArraySpec(name, _NAMES[dtype], shape) for name, dtype, shape in arrays))
+
+
+def specs_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[ArraySpec, ...]:
+    """How arrays will be described; WireError for a dtype that is not sent."""
+    return _laid_out(tuple((name, array.dtype, array.shape) for name, array in arrays.items())).specs
+
+
 def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key: bytes | None = None) -> bytearray:
-    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied once.
+    """Header and arrays to one frame; `header.arrays` is filled in here, unless it is what `specs_of` says already.
+    Arrays of any layout are copied once.
 
     key: authenticates the frame with a trailer.
     """
-    specs, placed, body = [], [], 0
-    for name, value in (arrays or {}).items():
-        array = np.asarray(value)
-        dtype = _NAMES.get(array.dtype)
-        if dtype is None:
-            raise WireError(f"array '{name}' has dtype {array.dtype}; {nearest(array.dtype.name, DTYPES)}", "shape")
-        specs.append(ArraySpec(name, dtype, array.shape))
-        placed.append((body, DTYPES[dtype], array))
-        body += _padded(array.nbytes)
+    values = [np.asarray(value) for value in (arrays or {}).values()]
+    specs = header.arrays or specs_of(dict(zip(arrays or (), values, strict=True)))
+    placed = layout(specs)
     try:
-        head = _encoder.encode(msgspec.structs.replace(header, arrays=tuple(specs)))
+        head = _encoder.encode(header if specs is header.arrays else msgspec.structs.replace(header, arrays=specs))
     except (OverflowError, TypeError) as error:
         raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
-    size = len(head)
+    size, body = len(head), placed.total
     start = _PREFIX.size + _padded(size)
     if size > MAX_HEADER_BYTES or start + body + MAC_BYTES > MAX_FRAME_BYTES:
         got = f"header {size}, arrays {body} bytes"
@@ -121,8 +153,8 @@ def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key
     frame = bytearray(end + (MAC_BYTES if key else 0))
     _PREFIX.pack_into(frame, 0, _MAGIC, VERSION, _MAC_FLAG if key else 0, size, body)
     frame[_PREFIX.size : _PREFIX.size + size] = head
-    for offset, order, array in placed:
-        np.ndarray(array.shape, order, frame, start + offset)[...] = array
+    for (_, dtype, shape, offset), array in zip(placed.slots, values, strict=True):
+        np.ndarray(shape, dtype, frame, start + offset)[...] = array
     if key:
         frame[end:] = mac(memoryview(frame)[:end], key)
     return frame
@@ -139,22 +171,21 @@ def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYT
     start, body = _open(view)
     view = _authentic(view, key)
     header = _header(view[_PREFIX.size : start])
-    arrays: dict[str, NDArray[Any]] = {}
-    offset, end = _padded(start), len(view)
-    if end - offset != body:
-        raise WireError(f"{end - offset} bytes of arrays; the prefix says {body}")
-    for spec in header.arrays:
-        dtype, count = _checked(spec)
-        size = count * dtype.itemsize
-        if size > end - offset:
-            raise WireError(f"array '{spec.name}' wants {size} bytes; {end - offset} are left", "shape")
-        if spec.name in arrays:
-            raise WireError(f"array '{spec.name}' comes twice", "shape")
-        arrays[spec.name] = _view(view, offset, dtype, spec.shape)
-        offset += _padded(size)
-    if offset != end:
-        raise WireError(f"arrays end at byte {offset}; the frame has {end}")
+    first = _padded(start)
+    left = len(view) - first
+    if left != body:
+        raise WireError(f"{left} bytes of arrays; the prefix says {body}")
+    placed = layout(header.arrays)
+    if placed.total != left:
+        reason = "shape" if placed.total > left else "garbage"
+        raise WireError(f"arrays of {placed.total} bytes are announced; the frame holds {left}", reason)
+    arrays = {name: _view(view, first + offset, dtype, shape) for name, dtype, shape, offset in placed.slots}
     return Frame(header, arrays)
+
+
+def all_finite(array: NDArray[Any]) -> bool:
+    """True if no number of a float array is nan or inf. Their squares' sum is quicker to take than a look at each."""
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def require_finite(frame: Frame, loose: Container[str] = ()) -> None:
@@ -163,7 +194,7 @@ def require_finite(frame: Frame, loose: Container[str] = ()) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise WireError(f"'{name}' of '{frame.header.kind}' is {value}; allowed: finite numbers", "non_finite")
     for name, array in frame.arrays.items():
-        if array.dtype.kind == "f" and name not in loose and not np.isfinite(array).all():
+        if array.dtype.kind == "f" and name not in loose and not all_finite(array):
             raise WireError(f"'{name}' of '{frame.header.kind}' holds nan or inf; allowed: finite", "non_finite")
 
 
