@@ -39,8 +39,8 @@ class RobotSpec:
     T_parent_joint: Array  # (J, 4, 4) at q = 0
     axis: Array  # (J, 3) unit, in the joint frame
     T_joint_racket: Array  # (4, 4) last joint frame -> racket: origin = centre of the hitting ellipse, x = shaft
-    #                        towards the tip, z = face normal
-    racket_semi_axes_m: Array  # (2,) of the hitting ellipse, along racket x and y
+    #                        towards the tip, z = face normal; a robot without a racket: its tool, x = its direction
+    racket_semi_axes_m: Array  # (2,) of the hitting ellipse, along racket x and y; zeros without a racket
     q_home_rad: Array  # (J,)
     control_rate_hz: float  # rate at which set-points reach the joints
 

@@ -1,4 +1,8 @@
-"""Reads a robot description (YAML: chain, limits, racket) into a RobotSpec value."""
+"""Reads a robot description (YAML: chain, limits, tool or racket) into a RobotSpec value.
+
+A description states a machine in full (`joints`, and `racket` or `tool`), or puts one machine's arm on another's linear
+axes (`rails`, `arm`, `stand_m`) without repeating a limit of either.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import numpy as np
 import yaml
 
 from hjepa.errors import RobotError, nearest
-from hjepa.types import RobotSpec
+from hjepa.types import Array, RobotSpec
 
 
 def description_path(name: str) -> Path:
@@ -23,20 +27,48 @@ def description_path(name: str) -> Path:
 
 
 def read_description(name: str) -> dict[str, Any]:
-    """The raw description of a shipped robot."""
+    """The description of a shipped robot, an arm on rails written out in full."""
     loaded = yaml.safe_load(description_path(name).read_text(encoding="utf-8"))
     if not isinstance(loaded, dict):
         raise RobotError(f"description of '{name}' is not a mapping")
-    return loaded
+    return _on_rails(loaded) if "rails" in loaded else loaded
 
 
-def _translation(xyz: list[float]) -> np.ndarray:
+def _on_rails(raw: dict[str, Any]) -> dict[str, Any]:
+    """A fixed arm on the linear axes of another robot, with that robot's racket on its flange."""
+    rails, arm = read_description(raw["rails"]), read_description(raw["arm"])
+    axes = [j for j in rails["joints"] if j["kind"] == "prismatic"]
+    foot, *rest = arm["joints"]
+    x, y, z = foot["parent_xyz"]
+    flange_x, *aside = arm["tool"]["xyz"]
+    if any(aside):
+        raise RobotError(f"'{raw['arm']}' has its tool at {arm['tool']['xyz']}; allowed on rails: along x")
+    return {
+        "name": raw["name"],
+        "control_rate_hz": rails["control_rate_hz"],
+        "joints": [*axes, {**foot, "parent_xyz": [x, y, z + raw["stand_m"]]}, *rest],
+        "racket": {**rails["racket"], "flange_x_m": flange_x},
+        "masses_kg": {**{j["name"]: rails["masses_kg"][j["name"]] for j in axes}, **arm["masses_kg"]},
+        "q_home": raw["q_home"],
+    }
+
+
+def _transform(xyz: list[float], rpy: list[float] | None = None) -> Array:
+    """Translation and R = Rz(yaw) Ry(pitch) Rx(roll), as in a URDF."""
     T = np.eye(4)
     T[:3, 3] = xyz
+    if rpy is not None:
+        (cr, cp, cy), (sr, sp, sy) = np.cos(rpy).tolist(), np.sin(rpy).tolist()
+        T[:3, :3] = [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+        T[:3, :3] = np.where(np.abs(T[:3, :3]) < 1e-15, 0.0, T[:3, :3])  # exact for right angles
     return T
 
 
-def _racket_transform(racket: dict[str, Any]) -> np.ndarray:
+def _racket_transform(racket: dict[str, Any]) -> Array:
     """Last joint frame -> racket frame: x along the shaft, z the face normal (see the description file)."""
     c, s = np.cos(racket["shaft_angle_rad"]), np.sin(racket["shaft_angle_rad"])
     T = np.eye(4)
@@ -47,15 +79,25 @@ def _racket_transform(racket: dict[str, Any]) -> np.ndarray:
     return T
 
 
+def _tool(raw: dict[str, Any]) -> tuple[Array, Array]:
+    """Last joint frame -> racket or tool (4, 4), and the hitting ellipse (2,): zeros without a racket."""
+    if "racket" in raw:
+        return _racket_transform(raw["racket"]), np.array(raw["racket"]["semi_axes_m"], dtype=np.float64)
+    if "tool" not in raw:
+        raise RobotError(f"description of '{raw['name']}' has neither racket nor tool; allowed: one of them")
+    return _transform(raw["tool"]["xyz"], raw["tool"].get("rpy")), np.zeros(2)
+
+
 def load_spec(name: str) -> RobotSpec:
-    """RobotSpec of a shipped robot (courtbot, ...). Raises RobotError for an unknown name."""
+    """RobotSpec of a shipped robot (courtbot, panda, ...). Raises RobotError for an unknown name."""
     raw = read_description(name)
     joints = raw["joints"]
 
-    def column(key: str) -> np.ndarray:
+    def column(key: str) -> Array:
         return np.array([j[key] for j in joints], dtype=np.float64)
 
     q_range = np.array([j["q"] for j in joints], dtype=np.float64)
+    T_joint_tool, semi_axes_m = _tool(raw)
     return RobotSpec(
         name=raw["name"],
         joint_names=tuple(j["name"] for j in joints),
@@ -65,10 +107,10 @@ def load_spec(name: str) -> RobotSpec:
         dq_max_rad_s=column("dq"),
         ddq_max_rad_s2=column("ddq"),
         tau_max_nm=column("tau"),
-        T_parent_joint=np.stack([_translation(j["parent_xyz"]) for j in joints]),
+        T_parent_joint=np.stack([_transform(j["parent_xyz"], j.get("parent_rpy")) for j in joints]),
         axis=column("axis"),
-        T_joint_racket=_racket_transform(raw["racket"]),
-        racket_semi_axes_m=np.array(raw["racket"]["semi_axes_m"], dtype=np.float64),
+        T_joint_racket=T_joint_tool,
+        racket_semi_axes_m=semi_axes_m,
         q_home_rad=np.array(raw["q_home"], dtype=np.float64),
         control_rate_hz=float(raw["control_rate_hz"]),
     )

@@ -51,11 +51,12 @@ def urdf_text(name: str) -> str:
         _joint(root, spec, j, parent)
         parent = f"{joint}_link"
         _link(root, parent, shapes, raw["masses_kg"][joint])
-    fixed = ET.SubElement(root, "joint", name="racket_mount", type="fixed")
-    _origin(fixed, spec.T_joint_racket)
-    ET.SubElement(fixed, "parent", link=parent)
-    ET.SubElement(fixed, "child", link=RACKET_LINK)
-    _link(root, RACKET_LINK, _racket_shapes(raw["racket"]), raw["racket"]["mass_kg"])
+    if "racket" in raw:
+        fixed = ET.SubElement(root, "joint", name="racket_mount", type="fixed")
+        _origin(fixed, spec.T_joint_racket)
+        ET.SubElement(fixed, "parent", link=parent)
+        ET.SubElement(fixed, "child", link=RACKET_LINK)
+        _link(root, RACKET_LINK, _racket_shapes(raw["racket"]), raw["racket"]["mass_kg"])
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -99,7 +100,7 @@ def _arm_shapes(spec: RobotSpec, j: int, arm: int) -> tuple[Shape, ...]:
     axis = np.asarray(spec.axis[j])
     last = j == spec.joints - 1
     end = np.zeros(3) if last else np.array(spec.T_parent_joint[j + 1][:3, 3])
-    if last:  # flange: along the tool axis, up to the butt of the racket
+    if last:  # flange: along the tool axis, up to the tool, or to the butt of the racket
         T = spec.T_joint_racket
         butt = T[:3, 3] - T[:3, 0] * _centre_m(spec)
         return rod(np.zeros(3), butt, 0.026, "steel"), ball(butt, 0.03, "graphite")
@@ -111,7 +112,7 @@ def _arm_shapes(spec: RobotSpec, j: int, arm: int) -> tuple[Shape, ...]:
 
 
 def _centre_m(spec: RobotSpec) -> float:
-    return float(read_description(spec.name)["racket"]["centre_m"])
+    return float(read_description(spec.name).get("racket", {}).get("centre_m", 0.0))
 
 
 def _racket_shapes(racket: dict[str, Any]) -> tuple[Shape, ...]:

@@ -323,7 +323,7 @@ def test_the_window_s_scene_moves_the_shuttle_no_faster_than_time() -> None:
     p.disconnect(physicsClientId=client)
 
 
-@pytest.mark.parametrize("name", ["panda", "iiwa", "ur5e"])
+@pytest.mark.parametrize("name", ["panda-court", "iiwa-court", "ur5e-court"])
 def test_preset_arms_stand_still_and_follow(name: str) -> None:
     spec = load_spec(name)
     t = np.arange(101) * 0.01
