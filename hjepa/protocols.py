@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hjepa.types import (
     Array,
     Goal,
@@ -51,6 +54,21 @@ class World(Driver, Protocol):
 
     @property
     def done(self) -> bool: ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """What measures where the shuttle (or another target) is. A driver asks it when it makes an observation.
+
+    `window(stamp_ns)`: xyz_m (K, 3), mask (K,), stamps_ns (K,) as an Observation has them, the grid ending at stamp_ns
+    on the driver's clock. Copies; asking twice for the same instant finds more only because more has arrived.
+    """
+
+    def connect(self) -> None: ...
+
+    def window(self, stamp_ns: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.int64]]: ...
+
+    def close(self) -> None: ...
 
 
 @runtime_checkable

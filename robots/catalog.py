@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, cast
+from importlib.util import find_spec
+from typing import Any, NamedTuple, cast
 
 from hjepa.errors import RobotError, nearest
 from hjepa.protocols import Driver
 from robots.spec import load_spec
 
+
+class Entry(NamedTuple):
+    """A driver: where it is, what it needs, and the robot it is tried with."""
+
+    path: str  # "module:Class"
+    extra: str = ""  # pip extra that brings what it imports
+    modules: tuple[str, ...] = ()  # what the extra brings
+    robot: str = "courtbot"
+
+    @property
+    def remedy(self) -> str:
+        """How to install what it needs."""
+        return f"pip install 'hjepa[{self.extra}]'" if self.extra else "a complete installation"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What it needs and is not installed."""
+        return tuple(name for name in self.modules if find_spec(name) is None)
+
+
 DRIVERS = {
-    "fake": "robots.fake:FakeDriver",
-    "ideal": "robots.ideal:IdealRobot",
-    "pybullet": "robots.sim.court:CourtWorld",
+    "fake": Entry("robots.fake:FakeDriver"),
+    "ideal": Entry("robots.ideal:IdealRobot"),
+    "pybullet": Entry("robots.sim.court:CourtWorld", "sim", ("pybullet",)),
+    "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda"),
+    "pybullet-arm-realtime": Entry("robots.sim.arm:ArmDriver", "sim", ("pybullet",), "panda"),
 }
-_EXTRA = {"pybullet": "sim"}  # which extra brings what a driver imports
+
+
+def entry(name: str) -> Entry:
+    """What the catalogue knows of a driver; RobotError lists the known names."""
+    if name not in DRIVERS:
+        raise RobotError(f"unknown driver '{name}': {nearest(name, DRIVERS)}")
+    return DRIVERS[name]
 
 
 def driver_class(name: str) -> type[Any]:
     """Class of a driver; RobotError lists the known names, or says what is not installed."""
-    if name not in DRIVERS:
-        raise RobotError(f"unknown driver '{name}': {nearest(name, DRIVERS)}")
-    module, _, attribute = DRIVERS[name].partition(":")
+    known = entry(name)
+    module, _, attribute = known.path.partition(":")
     try:
         return cast("type[Any]", getattr(import_module(module), attribute))
     except ModuleNotFoundError as missing:
-        extra = _EXTRA.get(name)
-        remedy = f"pip install 'hjepa[{extra}]'" if extra else "a complete installation"
-        raise RobotError(f"driver '{name}' needs the module '{missing.name}'; allowed: {remedy}") from missing
+        raise RobotError(f"driver '{name}' needs the module '{missing.name}'; allowed: {known.remedy}") from missing
 
 
-def make_driver(name: str, robot: str = "courtbot", **options: Any) -> Driver:
-    """A driver, not connected yet, for a robot of robots/descriptions; options go to its constructor."""
-    return cast("Driver", driver_class(name)(load_spec(robot), **options))
+def make_driver(name: str, robot: str | None = None, **options: Any) -> Driver:
+    """A driver, not connected yet, for a robot of robots/descriptions (None: the one it is tried with); options go to
+    its constructor."""
+    return cast("Driver", driver_class(name)(load_spec(robot or entry(name).robot), **options))

@@ -1,7 +1,7 @@
 """A robot in real time without a robot: joints that go exactly where they are told. For tests, drills and new tasks.
 
 It runs on the same control loop as real drivers, at the description's rate, on the host's monotonic clock.
-Legend: J joints, K tracker slots.
+Legend: J joints.
 """
 
 from __future__ import annotations
@@ -13,17 +13,9 @@ from typing import Self
 import numpy as np
 
 from hjepa.errors import RobotError
-from hjepa.types import NS, Array, JointTrajectory, Observation, RobotSpec
+from hjepa.types import Array, JointTrajectory, Observation, RobotSpec
 from robots.loop import ControlLoop, LoopReport
-from robots.sensors import WINDOW
-
-_SLOT_NS = NS // 100
-
-
-def no_tracker(stamp_ns: int) -> tuple[Array, np.ndarray, np.ndarray]:
-    """A window in which nothing was seen: zeros (K, 3), mask (K,), stamps (K,) 10 ms apart, ending at stamp_ns."""
-    stamps = stamp_ns + _SLOT_NS * np.arange(1 - WINDOW, 1, dtype=np.int64)
-    return np.zeros((WINDOW, 3)), np.zeros(WINDOW, dtype=bool), stamps
+from robots.trackers import observation
 
 
 class IdealRobot:
@@ -57,8 +49,7 @@ class IdealRobot:
 
     def observe(self) -> Observation:
         """Joints of the loop's newest reading; no tracker."""
-        stamp_ns, q, dq = self._running().measured()
-        return Observation(stamp_ns, q, dq, *no_tracker(stamp_ns))
+        return observation(*self._running().measured(), None)
 
     def send(self, command: JointTrajectory) -> JointTrajectory:
         """Follow a trajectory from its start on; returns it clipped to limits; CommandError if it is refused."""

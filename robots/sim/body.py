@@ -1,11 +1,14 @@
-"""The robot's body in PyBullet: one private physics client, 1 ms steps, velocity motors with force limits.
+"""A robot's body in PyBullet: one private physics client, 1 ms steps, velocity motors with force limits.
 
-Legend: J joints. Collisions are off: racket and shuttle meet by our own swept test, the net by a check on the racket.
+Bullet's habits, dealt with here: it damps links and joints unless told not to, and caps joint speed at a value of its
+own instead of the robot's limit (the guard's business). Collisions are off: racket and shuttle meet by our own swept
+test, the net by a check on the racket. Legend: J joints.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pybullet as p
@@ -13,22 +16,27 @@ import pybullet as p
 from hjepa.errors import RobotError
 from hjepa.tasks.badminton.impact import Pose
 from hjepa.types import Array, RobotSpec
+from robots.sim.drive import STEP_S
 from robots.sim.urdf import RACKET_LINK, urdf_path
 
-STEP_S = 0.001
 _FAST = 1000.0  # above every joint speed: Bullet's own cap (100) and damping would distort the motion
+_GRIP_N = 100.0  # holds what moves beyond the arm (fingers)
 
 
-class Body:
+class PyBulletBody:
     """Physics of one robot. Two bodies share nothing."""
 
-    def __init__(self, spec: RobotSpec, gui: bool = False) -> None:
-        """Starts a physics client; gui opens PyBullet's window and needs a display."""
+    def __init__(self, spec: RobotSpec, gui: bool = False, urdf: Path | None = None) -> None:
+        """Starts a physics client; gui opens PyBullet's window and needs a display.
+
+        urdf: another model of the same machine, whose first J moving joints are the spec's in order. Its inertias are
+        taken from its shapes and masses: those stated in pybullet_data are placeholders (Panda: 0.1 kg m^2 a link).
+        """
         if gui and not os.environ.get("DISPLAY"):
             raise RobotError(
                 "gui needs a display, and DISPLAY is not set; allowed: gui=False, or start under a display"
             )
-        path = urdf_path(spec.name)
+        path = urdf_path(spec.name) if urdf is None else urdf
         if not path.exists():
             raise RobotError(f"no URDF for '{spec.name}' at {path}: run python -m robots.sim.urdf {spec.name}")
         self.client = p.connect(p.GUI if gui else p.DIRECT)
@@ -36,21 +44,29 @@ class Body:
             raise RobotError(f"PyBullet could not open its {'window' if gui else 'physics server'}")
         p.setTimeStep(STEP_S, physicsClientId=self.client)
         p.setGravity(0.0, 0.0, -9.81, physicsClientId=self.client)
-        flags = p.URDF_USE_INERTIA_FROM_FILE | p.URDF_IGNORE_COLLISION_SHAPES
+        flags = p.URDF_USE_INERTIA_FROM_FILE | p.URDF_IGNORE_COLLISION_SHAPES if urdf is None else 0
         self.robot = p.loadURDF(str(path), useFixedBase=True, flags=flags, physicsClientId=self.client)
-        found = {}
-        for i in range(p.getNumJoints(self.robot, physicsClientId=self.client)):
-            info = p.getJointInfo(self.robot, i, physicsClientId=self.client)
-            found[info[1].decode()], link = i, info[12].decode()
-            if link == RACKET_LINK:
-                self._racket = i
-        self._joints = [found[name] for name in spec.joint_names]
+        self._find_joints(spec)
         self._force = [float(t) for t in spec.tau_max_nm]
-        for link_index in range(-1, len(found)):
+        for link in range(-1, p.getNumJoints(self.robot, physicsClientId=self.client)):
             p.changeDynamics(
-                self.robot, link_index, linearDamping=0.0, angularDamping=0.0, jointDamping=0.0,
+                self.robot, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.0,
                 maxJointVelocity=_FAST, physicsClientId=self.client,
             )  # fmt: skip
+
+    def _find_joints(self, spec: RobotSpec) -> None:
+        moving, self._racket = [], -1
+        for i in range(p.getNumJoints(self.robot, physicsClientId=self.client)):
+            info = p.getJointInfo(self.robot, i, physicsClientId=self.client)
+            if info[2] in (p.JOINT_REVOLUTE, p.JOINT_PRISMATIC):
+                moving.append(i)
+            if info[12].decode() == RACKET_LINK:
+                self._racket = i
+        if len(moving) < spec.joints:
+            raise RobotError(f"the URDF of '{spec.name}' has {len(moving)} moving joints; allowed: {spec.joints}")
+        self._joints, self._fingers = moving[: spec.joints], moving[spec.joints :]
+        for i in self._fingers:
+            p.setJointMotorControl2(self.robot, i, p.VELOCITY_CONTROL, force=_GRIP_N, physicsClientId=self.client)
 
     def close(self) -> None:
         """Stop the physics client."""
@@ -60,6 +76,8 @@ class Body:
         """Put the joints at q moving at dq, (J,) each."""
         for joint, q, dq in zip(self._joints, q_rad.tolist(), dq_rad_s.tolist(), strict=True):
             p.resetJointState(self.robot, joint, q, dq, physicsClientId=self.client)
+        for joint in self._fingers:
+            p.resetJointState(self.robot, joint, 0.0, 0.0, physicsClientId=self.client)
         self._command(dq_rad_s.tolist())
 
     def step(self, dq_rad_s: list[float]) -> None:
@@ -85,6 +103,8 @@ class Body:
 
     def racket(self) -> Pose:
         """Racket frame and the velocity of its origin now. Bullet gives the centre of mass's, so it is moved over."""
+        if self._racket < 0:
+            raise RobotError("this robot has no racket; allowed: a description with one")
         com, _, _, _, centre, quaternion, v, w = p.getLinkState(
             self.robot, self._racket, computeLinkVelocity=1, computeForwardKinematics=1, physicsClientId=self.client
         )

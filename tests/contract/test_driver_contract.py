@@ -16,8 +16,9 @@ from hjepa.types import NS, JointTrajectory, Launch, Observation, RobotState
 from robots.catalog import DRIVERS, driver_class, make_driver
 
 TICK_NS = NS // 100
+COURTS = ("fake", "pybullet")
 LAUNCH = Launch(np.array([4.0, 0.5, 2.0]), np.array([-14.0, -0.5, 9.0]))
-PARAMS = [pytest.param(name, marks=pytest.mark.sim) if name == "pybullet" else name for name in ("fake", "pybullet")]
+PARAMS = [pytest.param(name, marks=pytest.mark.sim) if name == "pybullet" else name for name in COURTS]
 
 
 def start_of(driver: Driver) -> RobotState:
@@ -312,7 +313,7 @@ def test_episode_ends_with_an_outcome(driver: World) -> None:
 
 
 def test_importing_a_driver_loads_neither_torch_nor_zmq(name: str) -> None:
-    module = DRIVERS[name].split(":")[0]
+    module = DRIVERS[name].path.split(":")[0]
     code = f"import sys, {module}; print(sorted(set(sys.modules) & {{'torch', 'zmq', 'yaml'}}))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in result.stdout
