@@ -24,7 +24,7 @@ from hjepa import config as settings
 from hjepa.bus.graph import Episode, Graph
 from hjepa.bus.inproc import InprocGraph
 from hjepa.bus.processes import NodeSpec, ProcessGraph
-from hjepa.config import Config
+from hjepa.config import Config, RobotSection
 from hjepa.diary import decision_of
 from hjepa.errors import ConfigError, DataError
 from hjepa.evaluation.baselines import ClassicalAgent
@@ -37,7 +37,7 @@ from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observatio
 from robots.spec import load_spec
 
 if TYPE_CHECKING:
-    from robots.sim.court import CourtWorld
+    from robots.sim.world import SimulatedCourt
 
 Report = Callable[[int, int, Mapping[str, float]], None]
 Judging = Callable[[int, int], None]
@@ -50,7 +50,7 @@ class System:
 
     def __init__(self, config: Config) -> None:
         self.config, self.spec = config, load_spec(config.robot.name)
-        self._world: CourtWorld | None = None
+        self._world: SimulatedCourt | None = None
         self._starts: Starts | None = None
         self._feed: FeedTable | None = None
         self._agent = self.agent(config.agent.name)
@@ -65,7 +65,7 @@ class System:
         """Whether the configured agent has a high and a low level, which may be nodes on the bus."""
         return self.config.agent.name in build.HIERARCHICAL
 
-    def world(self, gui: bool = False) -> CourtWorld:
+    def world(self, gui: bool = False) -> SimulatedCourt:
         """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
         self._world = factories.build_world(self.config, gui, record=True)
         self._world.connect()
@@ -100,11 +100,11 @@ class System:
     def starts(self, count: int | None = None, judging: Judging | None = None) -> Starts:
         """Start states and feasibility of the first `count` strokes, the same for every agent; kept between runs.
 
-        They are judged in the nominal world, so that a changed one (`world.*`) plays the same strokes.
+        They are judged in the nominal world, so that a changed one (`world.*`, `robot.driver`) plays the same strokes.
         """
         wanted = len(self.feed.id) if count is None else count
         if self._starts is None or len(self._starts.feasible) < wanted:
-            with factories.build_world(Config(robot=self.config.robot)) as nominal:
+            with factories.build_world(Config(robot=RobotSection(name=self.config.robot.name))) as nominal:
                 feed = self.feed.take(np.arange(wanted))
                 self._starts = judge(nominal, feed, cache_folder() / f"starts-{__version__}", progress=judging)
         return self._starts

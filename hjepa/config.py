@@ -37,10 +37,11 @@ class Section(BaseModel):
 
 class RobotSection(Section):
     name: str = key("courtbot", "which robot, by its name in the catalogue; its limits are in its description")
+    driver: Literal["pybullet", "mujoco"] = key("pybullet", "which physics moves it in the simulated court")
 
 
 class WorldSection(Section):
-    """What the simulated world is like. The agent is never told; the same names as robots.sim.court.WorldConfig."""
+    """What the simulated world is like. The agent is never told; the same names as robots.sim.world.WorldConfig."""
 
     drag_length_m: float = key(4.5759, "shuttle drag length L", gt=0)
     restitution: float = key(0.55, "normal restitution of the racket face", ge=0, le=1)

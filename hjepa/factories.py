@@ -12,18 +12,21 @@ from hjepa.config import Config
 if TYPE_CHECKING:
     from hjepa.planning.hierarchy import HighPlanner
     from hjepa.planning.stroke_planner import StrokePlanner
-    from robots.sim.court import CourtWorld
+    from robots.sim.world import SimulatedCourt
 
 
-def build_world(config: Config, gui: bool = False, record: bool = False) -> CourtWorld:
-    """The simulated court of a configuration, not connected yet."""
-    from robots.sim.court import CourtWorld, WorldConfig
-    from robots.spec import load_spec
+def build_world(config: Config, gui: bool = False, record: bool = False) -> SimulatedCourt:
+    """The simulated court of a configuration, not connected yet; RobotError names a simulator that is not installed."""
+    from robots.catalog import make_driver
+    from robots.sim.world import SimulatedCourt, WorldConfig
 
-    return CourtWorld(load_spec(config.robot.name), WorldConfig(**config.world.model_dump()), gui, record)
+    settings = WorldConfig(**config.world.model_dump())
+    made = make_driver(config.robot.driver, config.robot.name, config=settings, gui=gui, record=record)
+    assert isinstance(made, SimulatedCourt)
+    return made
 
 
-def make_world(config: str, gui: bool = False) -> CourtWorld:
+def make_world(config: str, gui: bool = False) -> SimulatedCourt:
     """The driver; `config` as Config.model_dump_json() writes it."""
     return build_world(Config.model_validate_json(config), gui, record=True)
 

@@ -34,6 +34,7 @@ DRIVERS = {
     "fake": Entry("robots.fake:FakeDriver"),
     "ideal": Entry("robots.ideal:IdealRobot"),
     "pybullet": Entry("robots.sim.court:CourtWorld", "sim", ("pybullet",)),
+    "mujoco": Entry("robots.sim.mujoco_court:MujocoCourt", "mujoco", ("mujoco",)),
     "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda"),
     "pybullet-arm-realtime": Entry("robots.sim.arm:ArmDriver", "sim", ("pybullet",), "panda"),
 }

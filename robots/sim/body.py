@@ -17,7 +17,8 @@ from hjepa.errors import RobotError
 from hjepa.tasks.badminton.impact import Pose
 from hjepa.types import Array, RobotSpec
 from robots.sim.drive import STEP_S
-from robots.sim.urdf import RACKET_LINK, urdf_path
+from robots.sim.links import RACKET_LINK
+from robots.sim.urdf import urdf_path
 
 _FAST = 1000.0  # above every joint speed: Bullet's own cap (100) and damping would distort the motion
 _GRIP_N = 100.0  # holds what moves beyond the arm (fingers)

@@ -128,7 +128,7 @@ def test_dump_and_explain_load_back_to_an_equal_configuration(tmp_path: Path) ->
 
 def test_defaults_are_those_of_the_classes_they_configure() -> None:
     """Robots and tasks may not import the configuration, so defaults stand there too; they must not drift apart."""
-    court = pytest.importorskip("robots.sim.court")
+    court = pytest.importorskip("robots.sim.world")
     ours = c.WorldSection().model_dump()
     theirs = dataclasses.asdict(court.WorldConfig())
     assert ours == {name: theirs[name] for name in ours}
