@@ -33,6 +33,7 @@ class Entry(NamedTuple):
 DRIVERS = {
     "fake": Entry("robots.fake:FakeDriver"),
     "ideal": Entry("robots.ideal:IdealRobot"),
+    "replay": Entry("robots.replay:ReplayDriver"),
     "pybullet": Entry("robots.sim.court:CourtWorld", "sim", ("pybullet",)),
     "mujoco": Entry("robots.sim.mujoco_court:MujocoCourt", "mujoco", ("mujoco",)),
     "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda"),
