@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -49,24 +50,45 @@ def pack(
                 scalars[name] = operator.index(item) if what is int else what(item)
     except (TypeError, ValueError, AttributeError) as error:
         raise WireError(f"'{kind}' cannot be written: {error}", "shape") from error
-    specs = wire.specs_of(arrays)
-    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars, specs)
-    _check(schema, kind, wire.Frame(header, arrays))
-    return wire.encode(header, arrays, key)
+    placed = wire.layout_of(arrays)
+    header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars, placed.specs)
+    lengths = _fits(kind, placed.specs)
+    if kind in _RULES:
+        _RULES[kind](scalars, lengths)
+    frame = wire.write(header, placed, arrays.values(), key)
+    if schema.finite:
+        _require_finite(header, schema, placed, frame, len(frame) - placed.total - (wire.MAC_BYTES if key else 0))
+    return frame
 
 
 def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None) -> Message:
     """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries, or if it was
     not authenticated with `key`."""
-    decoded = wire.decode(frame, key=key)
-    kind = decoded.header.kind
+    header, body = wire.read(frame, key=key)
+    kind = header.kind
     schema = _schema(kind)
-    _check(schema, kind, decoded)
-    scalars, arrays = dict(decoded.header.scalars), dict(decoded.arrays)
-    value = _build(schema.cls, "", scalars, arrays, kind)
-    if scalars or arrays:
-        raise WireError(f"'{kind}' has unknown fields {sorted([*scalars, *arrays])[:4]}", "shape")
-    return Message(decoded.header, value)
+    placed, lengths = wire.laid_out(header, len(body)), _fits(kind, header.arrays)
+    own = bytearray(body)
+    if schema.finite:
+        _require_finite(header, schema, placed, own)
+    if kind in _RULES:
+        _RULES[kind](header.scalars, lengths)
+    arrays = {name: wire.array_at(own, at, dtype, shape) for name, dtype, shape, at in placed.slots}
+    leaves = _leaves(schema.cls)
+    scalars = header.scalars if leaves is not None else dict(header.scalars)
+    if leaves is None:
+        value = _build(schema.cls, "", scalars, arrays, kind)
+        left = [*scalars, *arrays]
+    else:
+        value = schema.cls(*[_leaf(arrays if what is np.ndarray else scalars, n, what, kind) for n, what in leaves])
+        left = (
+            []
+            if len(scalars) + len(arrays) == len(leaves)
+            else [n for n in (*scalars, *arrays) if n not in value._fields]
+        )
+    if left:
+        raise WireError(f"'{kind}' has unknown fields {sorted(left)[:4]}", "shape")
+    return Message(header, value)
 
 
 Check = Callable[[Message], str]
@@ -194,7 +216,7 @@ def _leaf(source: dict[str, Any], name: str, what: Any, kind: str) -> Any:
         raise WireError(f"'{kind}' lacks '{name}'", "shape")
     item = source.pop(name)
     if what is np.ndarray:
-        return item.copy()
+        return item
     if type(item) is not what:
         raise WireError(f"'{name}' of '{kind}' is {type(item).__name__}; allowed: {what.__name__}", "shape")
     return item
@@ -226,17 +248,34 @@ def _fits(kind: str, specs: tuple[wire.ArraySpec, ...]) -> dict[str, int]:
     return lengths
 
 
-def _check(schema: Schema, kind: str, frame: wire.Frame) -> None:
-    """Arrays have the schema's dtype and dimensions; floats are finite where they must be; a command makes sense."""
-    lengths = _fits(kind, frame.header.arrays)
-    if schema.finite:
-        wire.require_finite(frame, schema.loose)
-    if kind in _RULES:
-        _RULES[kind](frame, lengths)
+@lru_cache(maxsize=1024)
+def _runs(placed: wire.Layout, loose: tuple[str, ...]) -> tuple[tuple[str, np.dtype[Any], int, int], ...]:
+    """(first name, dtype, offset, numbers) of stretches of float arrays that are looked at in one go."""
+    runs: list[tuple[str, np.dtype[Any], int, int]] = []
+    for name, dtype, shape, offset in placed.slots:
+        if dtype.kind != "f" or name in loose:
+            continue
+        count = math.prod(shape)
+        if runs and runs[-1][1] == dtype and runs[-1][2] + runs[-1][3] * dtype.itemsize == offset:
+            runs[-1] = (*runs[-1][:3], runs[-1][3] + count)
+        elif count:
+            runs.append((name, dtype, offset, count))
+    return tuple(runs)
 
 
-def _command_rule(frame: wire.Frame, lengths: dict[str, int]) -> None:
-    scalars = frame.header.scalars
+def _require_finite(header: wire.Header, schema: Schema, placed: wire.Layout, body: bytearray, start: int = 0) -> None:
+    """WireError if any float is not finite, `loose` arrays aside. start: where in `body` the arrays begin."""
+    for name, number in header.scalars.items():
+        if type(number) is float and not math.isfinite(number):
+            raise WireError(f"'{name}' of '{header.kind}' is {number}; allowed: finite numbers", "non_finite")
+    for name, dtype, offset, count in _runs(placed, schema.loose):
+        if not wire.all_finite(np.ndarray(count, dtype, body, start + offset)):
+            raise WireError(
+                f"'{name}' or what follows it in '{header.kind}' holds nan or inf; allowed: finite", "non_finite"
+            )
+
+
+def _command_rule(scalars: dict[str, wire.Scalar], lengths: dict[str, int]) -> None:
     if lengths["H"] < 1 or lengths["J"] < 1:
         raise WireError(f"'command' has {lengths} samples and joints; allowed: at least 1", "shape")
     for name in ("dt_s", "valid_ns"):
@@ -245,4 +284,4 @@ def _command_rule(frame: wire.Frame, lengths: dict[str, int]) -> None:
             raise WireError(f"'{name}' of 'command' is {number}; allowed: more than 0", "shape")
 
 
-_RULES: dict[str, Callable[[wire.Frame, dict[str, int]], None]] = {"command": _command_rule}
+_RULES: dict[str, Callable[[dict[str, wire.Scalar], dict[str, int]], None]] = {"command": _command_rule}

@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import math
 import struct
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
@@ -126,31 +126,34 @@ def _laid_out(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) ->
     return layout(tuple(ArraySpec(name, _NAMES[dtype], shape) for name, dtype, shape in arrays))
 
 
-def specs_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[ArraySpec, ...]:
-    """How arrays will be described; WireError for a dtype that is not sent."""
-    return _laid_out(tuple((name, array.dtype, array.shape) for name, array in arrays.items())).specs
+def layout_of(arrays: Mapping[str, NDArray[Any]]) -> Layout:
+    """How arrays will lie; WireError for a dtype that is not sent."""
+    return _laid_out(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))
 
 
 def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key: bytes | None = None) -> bytearray:
-    """Header and arrays to one frame; `header.arrays` is filled in here, unless it is what `specs_of` says already.
-    Arrays of any layout are copied once.
+    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied once.
 
     key: authenticates the frame with a trailer.
     """
     values = [np.asarray(value) for value in (arrays or {}).values()]
-    specs = header.arrays or specs_of(dict(zip(arrays or (), values, strict=True)))
-    placed = layout(specs)
+    placed = _laid_out(tuple((name, a.dtype, a.shape) for name, a in zip(arrays or (), values, strict=True)))
+    return write(msgspec.structs.replace(header, arrays=placed.specs), placed, values, key)
+
+
+def write(header: Header, placed: Layout, values: Iterable[NDArray[Any]], key: bytes | None = None) -> bytearray:
+    """The frame of a header that names its arrays already, laid out as `placed` says."""
     try:
-        head = _encoder.encode(header if specs is header.arrays else msgspec.structs.replace(header, arrays=specs))
+        head = _encoder.encode(header)
     except (OverflowError, TypeError) as error:
         raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
     size, body = len(head), placed.total
-    start = _PREFIX.size + _padded(size)
-    if size > MAX_HEADER_BYTES or start + body + MAC_BYTES > MAX_FRAME_BYTES:
+    start = _PREFIX.size + size + -size % _ALIGN
+    end = start + body
+    if size > MAX_HEADER_BYTES or end + MAC_BYTES > MAX_FRAME_BYTES:
         got = f"header {size}, arrays {body} bytes"
         raise WireError(f"'{header.kind}' is too large: {got}; allowed: {MAX_HEADER_BYTES}, {MAX_FRAME_BYTES}", "size")
-    end = start + body
-    frame = bytearray(end + (MAC_BYTES if key else 0))
+    frame = bytearray(end + MAC_BYTES) if key else bytearray(end)
     _PREFIX.pack_into(frame, 0, _MAGIC, VERSION, _MAC_FLAG if key else 0, size, body)
     frame[_PREFIX.size : _PREFIX.size + size] = head
     for (_, dtype, shape, offset), array in zip(placed.slots, values, strict=True):
@@ -160,42 +163,47 @@ def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key
     return frame
 
 
-def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES, key: bytes | None = None) -> Frame:
-    """One frame to header and arrays; WireError for whatever is not exactly a frame.
-
-    key: frames that were not authenticated with it are refused. None: a trailer is skipped unread.
-    """
+def read(
+    frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES, key: bytes | None = None
+) -> tuple[Header, memoryview]:
+    """One frame to its header and the bytes of its arrays, which are not looked at yet; WireError as in `decode`."""
     view = memoryview(frame).cast("B")
     if len(view) > max_bytes:
         raise WireError(f"frame of {len(view)} bytes; allowed: {max_bytes}", "size")
     start, body = _open(view)
     view = _authentic(view, key)
     header = _header(view[_PREFIX.size : start])
-    first = _padded(start)
-    left = len(view) - first
-    if left != body:
-        raise WireError(f"{left} bytes of arrays; the prefix says {body}")
+    content = view[_padded(start) :]
+    if len(content) != body:
+        raise WireError(f"{len(content)} bytes of arrays; the prefix says {body}")
+    return header, content
+
+
+def laid_out(header: Header, size: int) -> Layout:
+    """Where the arrays lie in a body of so many bytes; WireError if they do not fill it exactly."""
     placed = layout(header.arrays)
-    if placed.total != left:
-        reason = "shape" if placed.total > left else "garbage"
-        raise WireError(f"arrays of {placed.total} bytes are announced; the frame holds {left}", reason)
-    arrays = {name: _view(view, first + offset, dtype, shape) for name, dtype, shape, offset in placed.slots}
+    if placed.total != size:
+        reason = "shape" if placed.total > size else "garbage"
+        raise WireError(f"arrays of {placed.total} bytes are announced; the frame holds {size}", reason)
+    return placed
+
+
+def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES, key: bytes | None = None) -> Frame:
+    """One frame to header and arrays; WireError for whatever is not exactly a frame.
+
+    key: frames that were not authenticated with it are refused. None: a trailer is skipped unread.
+    """
+    header, body = read(frame, max_bytes, key)
+    arrays = {}
+    for name, dtype, shape, offset in laid_out(header, len(body)).slots:
+        arrays[name] = array = array_at(body, offset, dtype, shape)
+        array.flags.writeable = False
     return Frame(header, arrays)
 
 
 def all_finite(array: NDArray[Any]) -> bool:
     """True if no number of a float array is nan or inf. Their squares' sum is quicker to take than a look at each."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
-
-
-def require_finite(frame: Frame, loose: Container[str] = ()) -> None:
-    """WireError if any float in the frame is not finite, `loose` arrays aside."""
-    for name, value in frame.header.scalars.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise WireError(f"'{name}' of '{frame.header.kind}' is {value}; allowed: finite numbers", "non_finite")
-    for name, array in frame.arrays.items():
-        if array.dtype.kind == "f" and name not in loose and not all_finite(array):
-            raise WireError(f"'{name}' of '{frame.header.kind}' holds nan or inf; allowed: finite", "non_finite")
 
 
 def _open(view: memoryview) -> tuple[int, int]:
@@ -216,7 +224,14 @@ def _open(view: memoryview) -> tuple[int, int]:
 
 def mac(content: bytes | bytearray | memoryview, key: bytes) -> bytes:
     """Keyed BLAKE2s of a frame without its trailer, 16 bytes."""
-    return hashlib.blake2s(content, key=key, digest_size=MAC_BYTES, person=b"hjepa-2").digest()
+    state = _keyed(key).copy()
+    state.update(content)
+    return state.digest()
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> Any:
+    return hashlib.blake2s(key=key, digest_size=MAC_BYTES, person=b"hjepa-2")
 
 
 def strip_mac(frame: bytes | bytearray | memoryview) -> bytes:
@@ -264,11 +279,11 @@ def _checked(spec: ArraySpec) -> tuple[np.dtype[Any], int]:
     return dtype, math.prod(spec.shape)
 
 
-def _view(frame: memoryview, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    array: NDArray[Any] = np.ndarray(shape, dtype, frame, offset)
+def array_at(body: memoryview | bytearray, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A view of an array of a body."""
+    array: NDArray[Any] = np.ndarray(shape, dtype, body, offset)
     if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
         raise WireError("a bool array holds a byte other than 0 and 1")
-    array.flags.writeable = False
     return array
 
 
