@@ -20,7 +20,7 @@ from hjepa.bus.driver import DriverNode
 from hjepa.bus.fake import PointHigh, PointLow, PointWorld
 from hjepa.bus.graph import NODES
 from hjepa.bus.inproc import InprocGraph, run_inproc
-from hjepa.bus.link import Publisher, Requester
+from hjepa.bus.link import Publisher, Requester, Subscriber
 from hjepa.bus.messages import pack
 from hjepa.bus.node import TICK_NS, BusConfig
 from hjepa.bus.processes import NodeSpec, ProcessGraph, build
@@ -199,6 +199,47 @@ def test_without_its_high_level_the_low_one_keeps_the_goal():
     assert {plan.goal_id for plan in episode.plans} == {1}
     assert len(episode.commands) == len(directly(3)[0]["commands"])
     assert episode.status["low"].counts["high.silent"] == 1
+
+
+def test_a_goal_is_planned_for_no_longer_than_it_is_valid():
+    class OneGoal(PointHigh):
+        def decide(self, observation, reachability):
+            return super().decide(observation, reachability) if not self.calls else None
+
+    options = {"clock": "realtime", "goal_valid_ms": 200.0}
+    with InprocGraph(PointWorld(ticks=120), OneGoal(), PointLow(), **options) as graph:
+        episode = graph.play(START, LAUNCH, 3)
+    goal, low = episode.goals[0], episode.status["low"]
+    asked = [m.header.answers * TICK_NS for m in episode.messages["command"] if m.header.kind == "command"]
+    assert asked, "it was planned for at first"
+    assert max(asked) <= goal.start_ns + 200_000_000 + TICK_NS
+    assert low.counts["goal.expired"] >= 5
+    assert [m.value.state for m in episode.messages["status"]][-2:] == ["holding", "done"]
+
+
+def test_a_journal_names_every_input_in_order_with_the_clock_as_it_was_read():
+    heard = []
+    graph = InprocGraph(PointWorld(), PointHigh(), PointLow(), journal=True)
+    with graph:
+        where = address(graph.config.base, "low-journal")
+        tap = Subscriber(where, ("handled",), context=graph.context, conflate=False)
+        deadline = time.monotonic() + WAIT_S
+        while not graph.status("low").counts["subscribers.low-journal"] and time.monotonic() < deadline:
+            time.sleep(0.005)
+        episode = graph.play(START, LAUNCH, 3)
+        while (message := tap.receive(0.2)) is not None:
+            heard.append(message.value)
+        tap.close()
+    assert {"observation", "goal", "reachability"} <= {entry.source for entry in heard}
+    seen = [entry.sequence for entry in heard if entry.source == "observation"]
+    assert seen == sorted(set(seen))
+    stamps = {m.header.sequence: m.header.stamp_ns for m in episode.messages["observation"]}
+    for entry in heard:
+        if entry.source == "observation" and entry.scored >= 0:
+            assert set(entry.reads_ns.tolist()) == {stamps[entry.sequence]}
+    asked = [wire.decode(entry.frame.tobytes()).header.kind for entry in heard if entry.source == "reachability"]
+    assert asked
+    assert set(asked) == {"reach"}
 
 
 def test_what_is_not_finite_never_leaves_a_level():
