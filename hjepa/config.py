@@ -8,31 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hjepa.errors import ConfigError, nearest
+from hjepa.typed_yaml import Section, key, read
 
 AGENTS = ("hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random")
 AgentName = Literal["hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random"]
 Range = tuple[float, float]
 COURTBOT_SHOTS = ("net shot", "drop", "lob", "defensive shot", "push/rush")  # too slow for smash, clear and drive
-
-
-def key(default: Any, meaning: str, **bounds: Any) -> Any:
-    """One configuration key: default, meaning (shown by `hjepa config`), and pydantic bounds (gt, ge, lt, le...)."""
-    return Field(default, description=meaning, **bounds)
-
-
-class Section(BaseModel):
-    """Frozen; refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class RobotSection(Section):
@@ -173,17 +161,7 @@ def names() -> list[str]:
 
 def load(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Configuration by name or file, with overrides of the form `low.iterations=4` (the value is YAML)."""
-    path = _find(name_or_file)
-    lines: dict[tuple[str, ...], str] = {}
-    problems: list[str] = []
-    data = _read(path, lines, problems)
-    for text in overrides:
-        _override(data, text, lines, problems)
-    config = _validate(data, _shown(path), lines, problems)
-    if config is None:
-        order = {where: index for index, where in enumerate(lines.values())}
-        raise ConfigError("\n".join(sorted(problems, key=lambda text: order.get(text.split(": ")[0], len(order)))))
-    return config
+    return read(Config, _find(name_or_file), overrides)
 
 
 def dump(config: Config) -> str:
@@ -208,21 +186,6 @@ def _explain(section: Section, indent: str) -> list[str]:
     return out
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `on` as true, 1e-3 as text and 2026-01-01 as a date; configurations want neither."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool", ":float"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|false|False)$"), list("tTfF"))
-
-
 def _find(name_or_file: str | Path) -> Path:
     text = str(name_or_file)
     is_file = isinstance(name_or_file, Path) or text.endswith((".yaml", ".yml")) or os.sep in text
@@ -231,104 +194,3 @@ def _find(name_or_file: str | Path) -> Path:
         hint = "give an existing .yaml file" if is_file else f"{nearest(text, names())}; or a path to a .yaml file"
         raise ConfigError(f"no configuration '{text}': {hint}")
     return path
-
-
-def _shown(path: Path) -> str:
-    """The path relative to the working folder where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _read(path: Path, lines: dict[tuple[str, ...], str], problems: list[str]) -> dict[str, Any]:
-    """YAML file -> nested dict; fills where each key stands, notes repeated keys."""
-    shown = _shown(path)
-    try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-        if root is None:
-            return {}
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{shown}:1: expected sections, such as {', '.join(Config.model_fields)}")
-        _walk(root, (), shown, lines, problems)
-        data: dict[str, Any] = loader.construct_document(root)
-        return data
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{shown}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"{shown}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from error
-
-
-def _walk(
-    node: yaml.MappingNode, at: tuple[str, ...], shown: str, lines: dict[tuple[str, ...], str], problems: list[str]
-) -> None:
-    for name, value in node.value:
-        here = (*at, str(name.value))
-        where = f"{shown}:{name.start_mark.line + 1}"
-        if here in lines:
-            problems.append(f"{where}: {'.'.join(here)}: key given twice (first at {lines[here]})")
-        lines[here] = where
-        if isinstance(value, yaml.MappingNode):
-            _walk(value, here, shown, lines, problems)
-
-
-def _override(data: dict[str, Any], text: str, lines: dict[tuple[str, ...], str], problems: list[str]) -> None:
-    """Put `a.b=c` into the nested dict `data` (ours, freshly read)."""
-    where = f"--set {text}"
-    name, equals, value = text.partition("=")
-    path = tuple(name.strip().split("."))
-    if not equals or not all(path):
-        problems.append(f"{where}: expected section.key=value, such as low.iterations=4")
-        return
-    for part in path[:-1]:
-        if not isinstance(data.get(part), dict):
-            data[part] = {}
-        data = data[part]
-    try:
-        data[path[-1]] = yaml.load(value, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        problems.append(f"{where}: not a YAML value: {getattr(error, 'problem', error)}")
-    lines[path] = where
-
-
-def _validate(
-    data: dict[str, Any], shown: str, lines: dict[tuple[str, ...], str], problems: list[str]
-) -> Config | None:
-    """Config, or None with every mistake appended to `problems`."""
-    try:
-        # JSON mode is strict about types ("3" is no number, 1 no flag) and still reads a list as a tuple
-        empty = {name: {} if value is None and name in Config.model_fields else value for name, value in data.items()}
-        config = Config.model_validate_json(json.dumps(empty), strict=True)
-    except (TypeError, ValueError) as error:
-        if not isinstance(error, ValidationError):
-            problems.append(f"{shown}: {error}")
-            return None
-        problems += [_sentence(dict(item), shown, lines) for item in error.errors(include_url=False)]
-        return None
-    return None if problems else config
-
-
-def _sentence(item: dict[str, Any], shown: str, lines: dict[tuple[str, ...], str]) -> str:
-    location = tuple(str(part) for part in item["loc"])
-    dotted = ".".join(location)
-    where = _where(location, shown, lines)
-    if item["type"] == "extra_forbidden":
-        return f"{where}: {dotted}: unknown key; {nearest(location[-1], _keys_at(location[:-1]))}"
-    said = str(item["msg"]).replace("Input should be", "must be").replace("Input should", "must")
-    got = json.dumps(item["input"])
-    return f"{where}: {dotted}: {said}, got {got if len(got) <= 60 else got[:57] + '...'}"
-
-
-def _where(location: tuple[str, ...], shown: str, lines: dict[tuple[str, ...], str]) -> str:
-    """Where the key stands: itself, the nearest section above it, or an override below it."""
-    for length in range(len(location), 0, -1):
-        if location[:length] in lines:
-            return lines[location[:length]]
-    below = [where for path, where in lines.items() if path[: len(location)] == location]
-    return below[0] if below else shown
-
-
-def _keys_at(location: tuple[str, ...]) -> list[str]:
-    section: type[Section] = Config
-    for part in location:
-        section = section.model_fields[part].annotation  # type: ignore[assignment]
-    return list(section.model_fields)

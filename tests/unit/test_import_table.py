@@ -21,7 +21,8 @@ TABLE: dict[str, set[str]] = {
     "hjepa/types.py": set(),
     "hjepa/protocols.py": set(),
     "hjepa/errors.py": set(),
-    "hjepa/config.py": {"yaml", "pydantic"},
+    "hjepa/typed_yaml.py": {"yaml", "pydantic"},
+    "hjepa/config.py": {"yaml", "hjepa.typed_yaml"},
     "hjepa/motion.py": set(),
     "hjepa/stroke.py": set(),
     "hjepa/handover.py": set(),
@@ -38,6 +39,8 @@ TABLE: dict[str, set[str]] = {
     "hjepa/envs": {"gymnasium", "hjepa.tasks"},  # the driver is handed in
     "hjepa/bus": {"zmq", "msgspec", "mcap"},  # nodes take any Agent or Driver by protocol
     "hjepa/agent.py": {"hjepa.models", "hjepa.planning", "hjepa.diary"},
+    "hjepa/launching": {"zmq", "msgspec", "hjepa.bus", "hjepa.config", "hjepa.typed_yaml"},  # levels come by name
+    "hjepa/launching/conductor.py": ANY,  # a process of its own, which plays the strokes
     "hjepa/viewer": {
         "PIL",
         "matplotlib",
@@ -69,13 +72,17 @@ NEVER: dict[str, set[str]] = {
     "hjepa/envs": {"pybullet"},
     "hjepa/bus": {"torch", "hjepa.models", "hjepa.planning", "pybullet"},
     "hjepa/agent.py": {"hjepa.bus", "robots", "zmq", "pybullet", "hjepa.tasks"},
+    "hjepa/launching/supervisor.py": {"torch", "pybullet", "hjepa.build"},  # light: it is there all the time
     "hjepa/config.py": {"torch", "zmq", "pybullet"},
     "hjepa/build.py": {"pybullet", "robots.sim", "hjepa.training"},  # also runs in the levels' own processes
     "robots": {"torch", "zmq"},
 }
 NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api by cli alone
 CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories"}
-ASSEMBLY = ("hjepa/cli", "hjepa/api.py", "hjepa/build.py", "hjepa/factories.py", "hjepa/__init__.py")
+ASSEMBLY = (
+    *("hjepa/cli", "hjepa/api.py", "hjepa/build.py", "hjepa/factories.py", "hjepa/__init__.py"),
+    "hjepa/launching/conductor.py",
+)
 
 
 class Import(NamedTuple):
