@@ -164,27 +164,34 @@ def play_bus(system: System, *, processes: bool = False, gui: bool = False) -> I
     if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
         raise ConfigError(f"agent '{c.agent.name}' has no two levels; over the bus play: {allowed}")
+    system.starts()
+    with _graph(c, system.spec, processes, gui) as graph:
+        yield from play_over(graph, system)
+
+
+def play_over(graph: Graph, system: System, *, finish: bool = False) -> Iterator[Played]:
+    """Every stroke of the configuration on a graph that runs already; `finish` as in hjepa.bus.graph.Graph.play."""
     feed, starts = system.feed, system.starts()
+    c = system.config
     carried = c.task.start == "carried"
     own: RobotState | None = None
-    with _graph(c, system.spec, processes, gui) as graph:
-        for i in range(len(feed.id)):
-            start = own if carried and own is not None else starts.state(i)
-            seed = stroke_seed(c.task.seed, int(feed.id[i]))
-            episode = graph.play(start, feed.launch(i), seed, record=True)
-            counts = episode.status["driver"].counts
-            result = measure(
-                feed,
-                i,
-                episode.outcome,
-                decisions_of(episode),
-                misses=counts.get("command.started_late", 0) + counts.get("dropped.command.expired", 0),
-                feasible=bool(starts.feasible[i]),
-                weights_seed=weights_seed(c),
-                carried=carried,
-            )
-            own = _next_start(episode)
-            yield Played(result, _recording(episode))
+    for i in range(len(feed.id)):
+        start = own if carried and own is not None else starts.state(i)
+        seed = stroke_seed(c.task.seed, int(feed.id[i]))
+        episode = graph.play(start, feed.launch(i), seed, record=True, finish=finish)
+        counts = episode.status["driver"].counts
+        result = measure(
+            feed,
+            i,
+            episode.outcome,
+            decisions_of(episode),
+            misses=counts.get("command.started_late", 0) + counts.get("dropped.command.expired", 0),
+            feasible=bool(starts.feasible[i]),
+            weights_seed=weights_seed(c),
+            carried=carried,
+        )
+        own = _next_start(episode)
+        yield Played(result, _recording(episode))
 
 
 def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool) -> Graph:
@@ -206,7 +213,7 @@ def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool) -> Graph:
 def decisions_of(episode: Episode) -> list[tuple[int, Decision]]:
     """What was decided over the bus, as an agent in one process would tell it."""
     goals = {goal.id: goal for goal in episode.goals}
-    spent = episode.wall_ms("high")
+    spent = episode.wall_ms("high") if "high" in episode.status else np.zeros(0)  # it died on the way
     high_ms = float(spent.max()) if len(spent) else float("nan")  # a stroke's one decision; the others only look
     out: list[tuple[int, Decision]] = []
     last: Array | None = None

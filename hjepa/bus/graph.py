@@ -30,7 +30,7 @@ from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observa
 
 NODES = ("driver", "high", "low")
 TAPPED = ("observation", "goal", "plan", "command", "status")
-_SUBSCRIBERS = {  # that a graph has when all are there, the conductor's taps included
+SUBSCRIBERS = {  # that a graph has when all are there, the conductor's taps included
     "driver": {"observation": 3, "status": 1},
     "high": {"goal": 2},
     "low": {"plan": 1, "command": 2},
@@ -225,7 +225,7 @@ class Graph:
     def _await_ready(self, timeout_s: float) -> None:
         """Until every node answers and hears every other."""
         deadline = time.monotonic() + timeout_s
-        for node, wanted in _SUBSCRIBERS.items():
+        for node, wanted in SUBSCRIBERS.items():
             while True:
                 self.check()
                 left_s = max(deadline - time.monotonic(), 0.001)

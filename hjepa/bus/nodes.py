@@ -20,11 +20,11 @@ import numpy as np
 from hjepa.bus.clock import VirtualClock
 from hjepa.bus.messages import Message
 from hjepa.bus.node import BusConfig, Context, Node, Reply
-from hjepa.bus.topics import Empty, Energies, ReachRequest
+from hjepa.bus.topics import Empty, Energies, ReachRequest, Reset
 from hjepa.errors import LinkError, WireError
 from hjepa.handover import Handover
 from hjepa.protocols import Explains, HighLevel, LowLevel
-from hjepa.types import Array, Goal, JointTrajectory, MotorPlan, Observation
+from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
 
 
 class Level(Node):
@@ -34,6 +34,18 @@ class Level(Node):
         super().__init__(name, config, context, stopwatch_ns)
         self.observations = self._subscribe_to("observation", conflate=True)
         self._inputs[self.observations.socket] = self._observe
+
+    def join(self, session: int, seed: int, sequence: int) -> None:
+        """Enter a session that runs already, as a restarted level does; before `run`.
+
+        sequence: of its first messages, beyond all that its earlier lives have sent in this session.
+        """
+        self._restart(session)
+        nothing = np.zeros(0)
+        self._handle("reset", Reset(RobotState(nothing, nothing), Launch(np.zeros(3), np.zeros(3), ""), seed))
+        self.state = "running"
+        for publisher in self._publishers.values():
+            publisher.sequence = sequence
 
     def _observe(self) -> None:
         message = self.observations.receive()

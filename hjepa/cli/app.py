@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hjepa import __version__
-from hjepa.cli import collect, configure, demo, evaluate, train
+from hjepa.cli import collect, configure, demo, evaluate, launch, train
 from hjepa.errors import HjepaError
 
 USAGE, INTERRUPTED = 2, 130
@@ -31,6 +31,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
 app.command("train")(train.train)
 app.command("config")(configure.configure)
+app.command("launch")(launch.launch)
 
 
 def _version(wanted: bool) -> None:
