@@ -283,11 +283,14 @@ class Supervisor:
 
     def _heed_signals(self) -> None:
         for number in self._signals:
+            name = signal.Signals(number).name
             if self._result is not None and self._result.code > _BY_SIGNAL:
-                self._say("interrupted again: killing what is left")
+                self._say(f"interrupted by {name} again: killing what is left")
                 for node in self.nodes.values():
                     node.kill("was killed at once, as asked")
-            self._result = Result(_BY_SIGNAL + number, f"interrupted by {signal.Signals(number).name}", ())
+            else:
+                self._say(f"interrupted by {name}: stopping; once more kills")
+            self._result = Result(_BY_SIGNAL + number, f"interrupted by {name}", ())
         self._signals.clear()
 
     def _wait(self) -> None:
