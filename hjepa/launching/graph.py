@@ -68,7 +68,9 @@ class NodeSection(Section):
 class BusSection(Section):
     """Where the nodes meet."""
 
-    base: str = key("ipc", "ipc: sockets in a private folder of this machine; or tcp://HOST:PORT, the first of its ports")
+    base: str = key(
+        "ipc", "ipc: sockets in a private folder of this machine; or tcp://HOST:PORT, the first of its ports"
+    )
     keys: str = key("", "folder of keys, from `hjepa bus keygen`; needed beyond this machine")
     latch: bool = key(False, "when the last command has expired, hold until armed again")
     goal_valid_ms: float = key(0.0, "a goal in force for longer (ms) is planned for no more; 0: until the next", ge=0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hjepa.bus.node import BusConfig
+from hjepa.bus.topics import Reset
 from hjepa.launching.running import RunningGraph
 from hjepa.types import Launch, RobotState
 from tests.launched import Launched, exists, wait_until
@@ -160,9 +161,10 @@ def test_a_restarted_level_is_followed_again_in_the_same_session(tmp_path: Path)
     with Launched(tmp_path, POINT % 100_000) as launched:
         for name in ("driver", "high", "low"):
             launched.hears(f"{name}: ready")
-        base = json.loads((launched.runtime / "point.json").read_text())["base"]
-        with RunningGraph(BusConfig(base=base, clock="realtime")) as graph:
-            session = graph._begin(graph_reset())
+        entry = json.loads((launched.runtime / "point.json").read_text())
+        bus = BusConfig(base=entry["base"], keys=entry["keys"], clock="realtime")
+        with RunningGraph(bus) as graph:
+            session = graph._begin(Reset(START, LAUNCH, 3))
             graph.request("driver", "start")
             wait_until(lambda: applied(graph) > 5, "commands of the first life")
             os.kill(launched.pids("low")[0], signal.SIGKILL)
@@ -173,12 +175,6 @@ def test_a_restarted_level_is_followed_again_in_the_same_session(tmp_path: Path)
             driver = graph.status("driver")
             assert driver.session == graph.status("low").session == session
             assert driver.state == "running" and driver.counts.get("dropped.command.reordered", 0) == 0
-
-
-def graph_reset():  # type: ignore[no-untyped-def]
-    from hjepa.bus.topics import Reset
-
-    return Reset(START, LAUNCH, 3)
 
 
 def applied(graph: RunningGraph) -> int:
@@ -239,7 +235,7 @@ def test_a_running_graph_has_a_private_entry_and_runs_once(tmp_path: Path) -> No
     with Launched(tmp_path, text) as launched:
         launched.hears("a: started")
         entry = json.loads((launched.runtime / "test.json").read_text())
-        assert entry.keys() == {"base", "pid", "started", "nodes"}
+        assert entry.keys() == {"base", "pid", "started", "nodes", "keys"}
         assert entry["pid"] == launched.process.pid and entry["nodes"] == ["a"]
         assert entry["base"] == f"ipc://{launched.runtime / 'test'}"
         assert stat.S_IMODE(launched.runtime.stat().st_mode) == stat.S_IMODE((launched.runtime / "test").stat().st_mode)
