@@ -61,11 +61,12 @@ class Launched:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            os.killpg(self.process.pid, signal.SIGTERM)  # a prefix such as unshare does not pass it on
             try:
                 self.process.wait(WAIT_S)
             finally:
-                self.process.kill()
+                if self.process.poll() is None:
+                    os.killpg(self.process.pid, signal.SIGKILL)
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
