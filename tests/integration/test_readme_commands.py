@@ -14,6 +14,7 @@ import typer
 
 from hjepa import config
 from hjepa.cli.app import app, spread_sets
+from hjepa.launching import graph
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -56,7 +57,10 @@ def check_hjepa(words: list[str]) -> None:
     group = typer.main.get_command(app)
     verb = group.commands[words[0]]  # type: ignore[attr-defined]
     parameters = verb.make_context(words[0], words[1:]).params
-    config.load(parameters["config"], parameters["sets"] or [])
+    if words[0] == "launch":
+        graph.load(parameters["graph"], parameters["sets"] or [])
+    else:
+        config.load(parameters["config"], parameters["sets"] or [])
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
