@@ -71,7 +71,8 @@ def _list(console: Console) -> None:
 
 
 def _describe(console: Console, plan: graphs.Plan) -> None:
-    graphs.bus_config(plan, "ipc:///" if plan.graph.bus.base == "ipc" else plan.graph.bus.base)
+    bus = plan.graph.bus
+    graphs.bus_config(plan, f"ipc://{runtime.root() / plan.graph.name}" if bus.base == "ipc" else bus.base, bus.keys)
     table = Table("node", "role", "needs", "restart", "critical", "host", box=None, pad_edge=False)
     for name in plan.order():
         n = plan.graph.nodes[name]

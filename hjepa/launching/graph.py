@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hjepa import config as configuration
+from hjepa.bus.link import check_address
 from hjepa.bus.node import BusConfig
+from hjepa.bus.topics import TOPICS, address
 from hjepa.config import Config
 from hjepa.errors import ConfigError, nearest
 from hjepa.typed_yaml import Problems, Section, key, read
@@ -56,6 +58,9 @@ class NodeSection(Section):
     backoff: BackoffSection = BackoffSection()
     start_s: float = key(
         120.0, "a node of the bus that does not answer in this time (s) is killed and has failed", gt=0
+    )
+    hang_s: float = key(
+        0.0, "a node of the bus that is silent for so long (s) is killed and has failed; 0: never", ge=0
     )
     stop_s: float = key(5.0, "how long (s) it may take to end when told to, before it is killed", ge=0)
     host: Literal["here", "remote"] = key("here", "remote: started on another machine, with --only")
@@ -120,9 +125,12 @@ def load(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Plan:
 
 
 def bus_config(plan: Plan, base: str, keys: str = "") -> BusConfig:
-    """What all nodes of the graph agree on, at an address and with keys from a folder."""
+    """What all nodes of the graph agree on, at an address and with keys from a folder.
+
+    LinkError for an address that may not be used: one that others can reach, without keys.
+    """
     graph, bus, period = plan.graph, plan.graph.bus, plan.config.low.replan_period_ms // 10
-    return BusConfig(
+    made = BusConfig(
         base=base,
         clock=graph.clock,
         low_period_ticks=period,
@@ -137,6 +145,9 @@ def bus_config(plan: Plan, base: str, keys: str = "") -> BusConfig:
         keys=keys,
         journal=bus.journal,
     )
+    for topic in TOPICS:
+        check_address(address(base, topic, made.hosts), bool(keys))
+    return made
 
 
 def _find(name_or_file: str | Path) -> Path:

@@ -7,6 +7,7 @@ brakes, holds and closes. A level that comes (back) while a session runs enters 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import zmq
 
 from hjepa.bus.driver import DriverNode
+from hjepa.bus.link import LINGER_MS
 from hjepa.bus.node import STATUS, BusConfig, Node, Party
 from hjepa.bus.nodes import HighNode, Level, LowNode
 from hjepa.bus.processes import EXIT_ERROR, build
@@ -73,7 +76,7 @@ def enter_session(node: Node) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build and run a node until told to stop."""
+    """Build and run a node until told to stop; returns the exit code."""
     job = read_job(arguments[0])
     try:
         with make(job) as node:  # told to stop up to here, it just ends: nothing moves yet
@@ -88,5 +91,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def leave(code: int) -> None:
+    """End the process with nothing left to say; taking a simulator or a network apart would take a second."""
+    zmq.Context.instance().destroy(linger=LINGER_MS)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -14,11 +14,14 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hjepa.errors import ConfigError
+
+_PATIENCE_S = 0.2  # whoever lists running graphs holds the lock of one that has ended for a moment
 
 
 def root() -> Path:
@@ -79,6 +82,7 @@ def running() -> dict[str, dict[str, Any]]:
 
 def _lock(file: Path) -> int:
     """A file descriptor of the entry, locked for as long as it is open."""
+    patience = time.monotonic() + _PATIENCE_S
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -87,6 +91,9 @@ def _lock(file: Path) -> int:
                 return handle  # and not one that its last owner has just removed
         except BlockingIOError as error:
             os.close(handle)
+            if time.monotonic() < patience:
+                time.sleep(_PATIENCE_S / 10)
+                continue
             raise ConfigError(
                 f"graph '{file.stem}' runs already (see {file}); end it, or give this one another name"
             ) from error

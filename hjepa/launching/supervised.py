@@ -41,6 +41,7 @@ class Supervised:
         self.restarts = 0  # in all
         self.in_row = 0  # since it last ran for long
         self.due_s = 0.0  # next start, or when it is killed: monotonic
+        self.asked_s = self.heard_s = 0.0  # when it was asked last, and when it last answered: monotonic
         self.killed = ""  # why the supervisor killed it
         self._sample = (0.0, 0.0)  # monotonic s, processor s
         self._percent = 0.0
@@ -58,6 +59,19 @@ class Supervised:
         self._sample, self._percent = (time.monotonic(), 0.0), 0.0
         self.state, self.due_s = "starting", time.monotonic() + section.start_s
         return self.child
+
+    def run(self) -> None:
+        """It has answered, or is none of those that do."""
+        self.state = "running"
+        self.asked_s = self.heard_s = time.monotonic()
+
+    def heard(self, answers: bool) -> None:
+        """It was asked how it is; killed when it has been silent for too long."""
+        self.asked_s = time.monotonic()
+        if answers:
+            self.heard_s = self.asked_s
+        elif self.asked_s - self.heard_s > self.section.hang_s:
+            self.kill(f"was silent for {self.section.hang_s:g} s")
 
     def stop(self) -> None:
         """Tell it to stop; it is killed when it has not by `due_s`."""

@@ -33,6 +33,7 @@ from hjepa.launching.supervised import COMMAND_NOT_FOUND, OVER, Row, State, Supe
 
 TOOLS = "tools"  # whose keys are used to ask nodes how they are
 PROBE_S = 0.03  # how long a starting node is given to answer; asked again until it does
+_ASK_EVERY_S = 1.0  # whether a node that may hang still answers
 _LOOK_S = 0.1  # between two looks at nodes that start or stop
 _QUIET_S = 0.5  # the same when nothing is going on
 _BY_SIGNAL = 128
@@ -70,9 +71,8 @@ def run(plan: Plan, logs: Path, only: Sequence[str] = (), view: View | None = No
     ipc = plan.graph.bus.base == "ipc"
     base = "ipc://{folder}" if ipc else plan.graph.bus.base
     keys = plan.graph.bus.keys or ("{folder}" if ipc else "")
-    bus = bus_config(plan, base, keys)
-    if bus.keys and not ipc:
-        load_keys(bus.keys, TOOLS)  # refuse before anything is made
+    if keys and not ipc:
+        load_keys(keys, TOOLS)  # refuse before anything is made
     started = datetime.now(UTC).isoformat()
     entry = {"base": base, "pid": os.getpid(), "started": started, "nodes": local, "keys": keys}
     with runtime.registered(plan.graph.name, entry) as sockets:
@@ -128,7 +128,11 @@ class Supervisor:
         assert self._keeper.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._keeper.stdin.close()
-        self._keeper.wait()  # it ends whatever an error of ours has left alive
+        while self._keeper.poll() is None:  # it ends whatever an error of ours has left alive
+            for node in self.nodes.values():
+                if node.child is not None:
+                    node.child.ended()
+            time.sleep(0.01)
         signal.set_wakeup_fd(-1)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -181,12 +185,15 @@ class Supervisor:
                 self._start(node)
         for node in self._in("starting"):
             if node.section.role not in ON_BUS or self._answers(node.section.role):
-                node.state = "running"
+                node.run()
                 self._say(
                     f"{node.name}: ready after {time.monotonic() - node.child.started_s:.1f} s" if node.child else ""
                 )
             elif time.monotonic() > node.due_s:
                 node.kill(f"did not answer within {node.section.start_s:g} s")
+        for node in self._in("running"):
+            if node.section.hang_s and node.section.role in ON_BUS and time.monotonic() - node.asked_s > _ASK_EVERY_S:
+                node.heard(self._answers(node.section.role))
 
     def _ready(self, name: str) -> bool:
         node = self.nodes.get(name)

@@ -13,6 +13,8 @@ import pytest
 
 from hjepa.bus.node import BusConfig
 from hjepa.bus.topics import Reset
+from hjepa.launching import supervisor
+from hjepa.launching.graph import load
 from hjepa.launching.running import RunningGraph
 from hjepa.types import Launch, RobotState
 from tests.launched import Launched, exists, wait_until
@@ -177,6 +179,15 @@ def test_a_restarted_level_is_followed_again_in_the_same_session(tmp_path: Path)
             assert driver.state == "running" and driver.counts.get("dropped.command.reordered", 0) == 0
 
 
+def test_a_level_that_hangs_is_restarted(tmp_path: Path) -> None:
+    with Launched(tmp_path, (POINT % 100_000) + "    hang_s: 0.5\n") as launched:
+        launched.hears("low: ready")
+        os.kill(launched.pids("low")[0], signal.SIGSTOP)
+        launched.hears("low: was silent for 0.5 s; starts again")
+        launched.hears("low: ready", times=2)
+    assert launched.pids("high") == launched.pids("high")[:1]
+
+
 def applied(graph: RunningGraph) -> int:
     return graph.status("driver").counts.get("command.applied", 0)
 
@@ -227,6 +238,22 @@ def members(group: int) -> list[int]:
     return [int(pid) for pid, pgid in pairs if int(pgid) == group and exists(int(pid))]
 
 
+def test_an_error_in_the_supervisor_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "graph.yaml").write_text(graph(command("a", "exec sleep 60", stop_s=5)))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    said: list[str] = []
+
+    def fail(event: str) -> None:
+        said.append(event)
+        if "started" in event:
+            raise RuntimeError("terminal is gone")
+
+    with pytest.raises(RuntimeError, match="terminal is gone"):
+        supervisor.run(load(tmp_path / "graph.yaml"), tmp_path / "logs", view=supervisor.View(fail))
+    assert not exists(int(said[-1].rpartition(" ")[2]))
+    assert not list((tmp_path / "hjepa").iterdir())
+
+
 # what others find
 
 
@@ -267,6 +294,12 @@ def test_logs_hold_every_line_with_its_time(tmp_path: Path) -> None:
         assert [line.partition(" ")[2] for line in lines] == ["out", "err", "no end"]
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.partition(" ")[0]) for line in lines)
         assert "a: has ended" in (folder / "graph.log").read_text()
+
+
+def test_a_bus_that_others_reach_needs_keys(tmp_path: Path) -> None:
+    launched = run(tmp_path, POINT % 80 + "bus: {base: 'tcp://10.0.0.1:7700'}\n")
+    assert launched.process.returncode == 2 and "which needs keys (CURVE)" in launched.complained
+    assert not (tmp_path / "runs").exists()
 
 
 def test_only_starts_those_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hjepa.errors import ConfigError
+from hjepa.errors import ConfigError, LinkError
 from hjepa.launching import graph as g
 
 GOOD = """\
@@ -64,7 +64,9 @@ def test_commissioning_aids_and_hosts_reach_the_bus(tmp_path: Path) -> None:
         + "bus: {base: 'tcp://10.0.0.1:7700', latch: true}\n"
     )
     plan = g.load(write(tmp_path, text), ["graph.shadow=true", "graph.speed=0.1"])
-    bus = g.bus_config(plan, plan.graph.bus.base)
+    with pytest.raises(LinkError, match="needs keys"):
+        g.bus_config(plan, plan.graph.bus.base)
+    bus = g.bus_config(plan, plan.graph.bus.base, "keys")
     assert bus.shadow and bus.speed_scale == 0.1 and bus.latch
     assert bus.hosts == {"low": "10.0.0.2"}
 
