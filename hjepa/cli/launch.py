@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from hjepa.cli import files, options
 from hjepa.launching import graph as graphs
@@ -20,6 +21,7 @@ from hjepa.launching.supervised import Row
 
 LOGS = Path("runs/launch")
 _REFRESH_S = 0.25
+_COLUMNS = ("node", "pid", "state", "up", "restarts", "CPU", "memory")
 _COLOURS = {"running": "green", "failed": "red", "pausing": "yellow", "starting": "cyan", "stopping": "cyan"}
 
 
@@ -92,7 +94,7 @@ def _view(console: Console) -> Iterator[supervisor.View]:
         yield supervisor.View(say)
         return
     shown_s = 0.0
-    with Live(console=console, auto_refresh=False) as live:  # no thread: the supervisor forks
+    with Live(console=console, auto_refresh=False, transient=True) as live:  # no thread: the supervisor forks
 
         def show(rows: Sequence[Row]) -> None:
             nonlocal shown_s
@@ -105,21 +107,10 @@ def _view(console: Console) -> Iterator[supervisor.View]:
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for name, wide in (("node", 0), ("pid", 0), ("state", 0), ("up", 0), ("restarts", 0), ("CPU", 0), ("memory", 0)):
-        table.add_column(
-            name, no_wrap=True, justify="left" if name in ("node", "state") else "right", ratio=wide or None
-        )
+    for name in _COLUMNS:
+        table.add_column(name, no_wrap=True, justify="left" if name in ("node", "state") else "right")
     table.add_column("last line", no_wrap=True, overflow="ellipsis", ratio=1)
     for r in rows:
-        colour = _COLOURS.get(r.state, "dim")
-        table.add_row(
-            r.name,
-            str(r.pid or "-"),
-            f"[{colour}]{r.state}[/{colour}]",
-            f"{r.uptime_s:.0f} s",
-            str(r.restarts),
-            f"{r.cpu_percent:.0f} %",
-            f"{r.memory_bytes / 2**20:.0f} MB",
-            r.said.replace("[", "\\["),
-        )
+        figures = (f"{r.uptime_s:.0f} s", str(r.restarts), f"{r.cpu_percent:.0f} %", f"{r.memory_bytes / 2**20:.0f} MB")
+        table.add_row(r.name, str(r.pid or "-"), Text(r.state, _COLOURS.get(r.state, "dim")), *figures, Text(r.said))
     return table
