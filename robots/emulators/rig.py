@@ -1,0 +1,30 @@
+"""A driver together with the emulator it talks to, by the driver's name.
+
+    with emulated("servo", load_spec("so101")) as driver, driver:
+        driver.observe()
+
+A rig is a function (spec, **options) that returns a context manager: inside it the emulator runs, and what it yields is
+a driver, not connected yet. A new one is added to RIGS.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, cast
+
+from hjepa.errors import RobotError, nearest
+from hjepa.protocols import Driver
+from hjepa.types import RobotSpec
+
+RIGS: dict[str, str] = {
+    "servo": "robots.emulators.servo_rig:emulated_servos",
+}
+
+
+def emulated(name: str, spec: RobotSpec, **options: Any) -> AbstractContextManager[Driver]:
+    """Context manager that yields the named driver, to be connected to its emulator; RobotError lists the names."""
+    if name not in RIGS:
+        raise RobotError(f"no emulator for driver '{name}': {nearest(name, RIGS)}")
+    module, _, function = RIGS[name].partition(":")
+    return cast("AbstractContextManager[Driver]", getattr(import_module(module), function)(spec, **options))
