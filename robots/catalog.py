@@ -36,6 +36,7 @@ DRIVERS = {
     "replay": Entry("robots.replay:ReplayDriver"),
     "pybullet": Entry("robots.sim.court:CourtWorld", "sim", ("pybullet",)),
     "mujoco": Entry("robots.sim.mujoco_court:MujocoCourt", "mujoco", ("mujoco",)),
+    "servo": Entry("robots.real.servo_arm:ServoArm", "servo", ("serial", "dynamixel_sdk"), "so101"),
     "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda"),
     "pybullet-arm-realtime": Entry("robots.sim.arm:ArmDriver", "sim", ("pybullet",), "panda"),
 }
