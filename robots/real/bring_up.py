@@ -21,6 +21,8 @@ def bring_up(
     out: letting go of an arm that somebody left holding would drop it. RobotError says what is wrong.
     """
     _find(bus, spec, calibration)
+    for servo in calibration.ids:
+        bus.rest(servo)  # a watchdog that barked after the last user had gone is no alarm
     for j in range(spec.joints):
         _examine(bus, spec, calibration, tolerance, j)
     for j, servo in enumerate(calibration.ids):
