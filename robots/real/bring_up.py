@@ -1,6 +1,13 @@
-"""From a dead bus to an arm that holds itself where it is, one check after the other."""
+"""From a dead bus to an arm that holds itself where it is, one check after the other.
+
+Nothing is believed that was read once: a damaged answer passes Feetech's eight-bit checksum once in 256 times, and a
+wrong position would become a goal.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 from hjepa.errors import RobotError
 from hjepa.types import RobotSpec
@@ -8,7 +15,9 @@ from robots.real.joint_map import Calibration, steps_of
 from robots.real.servo import ServoBus, ServoError, ServoState
 from robots.real.servo_watch import Tolerance
 
-_READ_ATTEMPTS = 5
+T = TypeVar("T")
+_READINGS = 8  # at most, until two running agree
+_SAME_STEPS = 8  # a joint that rests reads within this
 _HEADROOM = 1.25  # the servo's own speed limit over ours: a second line, never the one that is felt
 
 
@@ -55,7 +64,7 @@ def _examine(bus: ServoBus, spec: RobotSpec, calibration: Calibration, tolerance
     """Model, mode, range, supply, alarms and whereabouts of one servo."""
     servo, name = calibration.ids[j], spec.joint_names[j]
     who = f"servo {servo} ({name})"
-    info = bus.info(servo)
+    info = _twice(servo, lambda: bus.info(servo), lambda one, two: one == two)
     allowed = bus.models if tolerance.model is None else {tolerance.model: bus.models.get(tolerance.model, "")}
     if info.model not in allowed:
         listed = ", ".join(f"{number} {model}" for number, model in allowed.items())
@@ -79,8 +88,21 @@ def _examine(bus: ServoBus, spec: RobotSpec, calibration: Calibration, tolerance
 
 
 def _state(bus: ServoBus, servo: int) -> ServoState:
-    for _ in range(_READ_ATTEMPTS):
-        got = bus.state([servo])
-        if servo in got:
-            return got[servo]
-    raise ServoError(f"servo {servo} stopped answering; allowed: an answer (check cable and supply)")
+    """State of a servo at rest, read twice alike."""
+
+    def alike(one: ServoState, two: ServoState) -> bool:
+        near = abs(one.position_steps - two.position_steps) <= _SAME_STEPS
+        return near and (one.torque_on, one.alarms) == (two.torque_on, two.alarms)
+
+    return _twice(servo, lambda: bus.state([servo]).get(servo), alike)
+
+
+def _twice(servo: int, read: Callable[[], T | None], alike: Callable[[T, T], bool]) -> T:
+    """The second of two readings running that agree; ServoError if there are none."""
+    before: T | None = None
+    for _ in range(_READINGS):
+        now = read()
+        if before is not None and now is not None and alike(before, now):
+            return now
+        before = now
+    raise ServoError(f"servo {servo} gave no two readings alike; allowed: a joint at rest (check cable and supply)")

@@ -226,7 +226,8 @@ class DynamixelBus:
         data = list(value.to_bytes(entry.size, "little", signed=entry.signed))
 
         def attempt() -> tuple[int, int]:
-            result, error = self._call(self._packets.writeTxRx, self._open(), servo, entry.address, entry.size, data)
+            write = self._packets.writeTxRx
+            result, error = self._call(write, self._open(), servo, entry.address, entry.size, data)
             return result, error
 
         self._attempts(servo, attempt, f"a write of {name}")

@@ -26,6 +26,7 @@ MAX_DATA = 250 - 6
 _HEADER = b"\xff\xff"
 _SLICE_S = 0.001  # a read waits this long at most before the deadline is looked at
 _WRITE_S = 0.1
+_WRITES = 2  # a damaged packet may pass its checksum: only what is read back twice as something else is refused
 MODELS = {777: "STS3215", 2825: "STS3250", 2569: "STS3095", 11272: "SM8512BL"}
 ERRORS = {1: "voltage", 2: "angle sensor", 4: "overheat", 8: "overcurrent", 32: "overload"}
 
@@ -313,10 +314,14 @@ class FeetechBus:
     def write(self, servo: int, name: str, value: int) -> None:
         """Write a register and read it back; ServoError if it then holds something else."""
         entry = register(name)
-        self._request(servo, write_packet(servo, entry.address, to_bytes(entry, value)), 0, f"a write of {name}")
-        kept = self.read(servo, name)
-        if kept != value:
-            raise ServoError(f"servo {servo} keeps {name} = {kept}; allowed: {value}, as written")
+        request = write_packet(servo, entry.address, to_bytes(entry, value))
+        kept = None
+        for _ in range(_WRITES):
+            self._request(servo, request, 0, f"a write of {name}")
+            kept = self.read(servo, name)
+            if kept == value:
+                return
+        raise ServoError(f"servo {servo} keeps {name} = {kept}; allowed: {value}, as written")
 
     # packets
 

@@ -163,6 +163,11 @@ class ServoArm:
         """What went wrong since connect; empty while all is well."""
         return self._watch.fault
 
+    @property
+    def implausible(self) -> int:
+        """Readings since connect that passed their checksum and were not believed."""
+        return self._watch.implausible
+
     def counts(self) -> BusCounts:
         """What has passed over the bus."""
         return self._bus.counts()

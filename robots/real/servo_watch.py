@@ -1,7 +1,7 @@
 """Watches an arm's servos reading by reading: what they say, whether they follow, and what each is to be told.
 
-A fault is named once and stays. A complaint must come in two readings running (a damaged packet passes an eight-bit
-checksum once in 256 times). Legend: J joints.
+A damaged packet passes Feetech's eight-bit checksum once in 256 times. So a reading that no motion explains is passed
+over, once, and a complaint must come in two readings running. A fault is named once and stays. Legend: J joints.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hjepa.types import NS, Array, RobotSpec
-from robots.real.joint_map import Calibration
+from robots.real.joint_map import Calibration, steps_of
 from robots.real.servo import ServoState
+
+_FASTER = 3.0  # times its speed limit: nothing moves like that
+_JUMP_STEPS = 64  # and besides, for a reading's age and its noise
 
 
 class Tolerance(NamedTuple):
@@ -36,7 +39,10 @@ class ServoWatch:
     def __init__(self, spec: RobotSpec, calibration: Calibration, tolerance: Tolerance) -> None:
         self._spec, self._calibration, self._tolerance = spec, calibration, tolerance
         self._range = calibration.range_steps(spec)
+        self._fastest = [_FASTER * steps_of(float(limit)) for limit in spec.dq_max_rad_s]
         self.fault = ""
+        self.implausible = 0  # readings passed over
+        self._doubted = [False] * spec.joints
         self._states: list[ServoState] = []
         self._heard_ns = np.zeros(spec.joints, dtype=np.int64)
         self._lagging_ns = np.zeros(spec.joints, dtype=np.int64)  # since when a joint has not followed; 0: it does
@@ -53,7 +59,7 @@ class ServoWatch:
     def look(self, got: dict[int, ServoState], now_ns: int) -> None:
         """Take the readings of those servos that answered."""
         for j, servo in enumerate(self._calibration.ids):
-            if servo in got:
+            if servo in got and self._believable(j, got[servo], now_ns):
                 self._states[j], self._heard_ns[j] = got[servo], now_ns
                 self._judge(j, now_ns)
             elif now_ns - self._heard_ns[j] > self._tolerance.silent_s * NS:
@@ -86,6 +92,15 @@ class ServoWatch:
         """Range of goals: the joint's own, wider while the joint stands outside it."""
         low, high = self._range[j]
         return min(low, self._goals[j]), max(high, self._goals[j])
+
+    def _believable(self, j: int, state: ServoState, now_ns: int) -> bool:
+        """False for a reading that no motion explains, unless the one before was doubted too: then it is so."""
+        seconds = (now_ns - self._heard_ns[j]) / NS
+        jump = abs(state.position_steps - self._states[j].position_steps)
+        odd = jump > _JUMP_STEPS + self._fastest[j] * seconds or abs(state.speed_steps_s) > self._fastest[j]
+        self._doubted[j] = odd and not self._doubted[j]
+        self.implausible += self._doubted[j]
+        return not self._doubted[j]
 
     def _judge(self, j: int, now_ns: int) -> None:
         state, tolerance = self._states[j], self._tolerance
