@@ -1,6 +1,7 @@
 """Dynamixel X-series servos over Protocol 2.0, through the maker's dynamixel-sdk.
 
-Registers: ROBOTIS e-Manual, control table of the X series (XL330, XC330, XL430, XC430, XM, XH), Protocol 2.0.
+Registers and model numbers: ROBOTIS e-Manual, control table of the X series (XL330, XC330, XL430, XC430, XM, XH),
+Protocol 2.0, from memory but for Bus_Watchdog's page. Not tried on hardware yet.
 4096 steps are a turn, signed numbers are two's complement, speed counts 0.229 rev/min. Bus_Watchdog (98) counts 20 ms:
 a servo whose bus has been silent for that long stops and takes no goal until it is cleared.
 
@@ -94,8 +95,10 @@ def _open_port(sdk: Any, name: str, baud: int, timeout_s: float) -> Any:
     """The SDK's port with a monotonic clock, our deadline and reads that wait in the kernel."""
 
     class Port(sdk.PortHandler):
+        patience_s = timeout_s
+
         def setPacketTimeout(self, packet_length: int) -> None:
-            self.setPacketTimeoutMillis(1e3 * timeout_s)
+            self.setPacketTimeoutMillis(1e3 * self.patience_s)
 
         def getCurrentTime(self) -> float:
             return 1e3 * time.monotonic()
@@ -117,7 +120,7 @@ class DynamixelBus:
     models = MODELS
 
     def __init__(self, port: str, baud: int = 1_000_000, timeout_s: float = 0.01, retries: int = 3) -> None:
-        """timeout_s: for all answers to one request; retries: further attempts of a request to one servo."""
+        """timeout_s: for the answers to one request; retries: further ones to a single servo, each twice as patient."""
         self.port, self._baud, self._timeout_s, self._retries = port, baud, timeout_s, retries
         self._port: Any = None
         self._packets: Any = None
@@ -255,7 +258,10 @@ class DynamixelBus:
         for k in range(self._retries + 1):
             self._tally.retries += k > 0
             self._tally.requests += 1
+            port = self._open()
+            port.patience_s = self._timeout_s * 2**k
             result, error = attempt()
+            port.patience_s = self._timeout_s
             if not self._good(result):
                 continue
             reason = error & 0x7F
@@ -267,7 +273,7 @@ class DynamixelBus:
             self._tally.corrupt += 1
         raise ServoError(
             f"servo {servo} did not answer {what} ({self._retries + 1} attempts); allowed: an answer within "
-            f"{1e3 * self._timeout_s:.0f} ms (check id, baud rate {self._baud}, cable and supply)"
+            f"{1e3 * self._timeout_s * 2**self._retries:.0f} ms (check id, baud rate {self._baud}, cable and supply)"
         )
 
     def _good(self, result: int) -> bool:

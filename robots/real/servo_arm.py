@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from hjepa.errors import RobotError, nearest
 from hjepa.types import Array, JointTrajectory, Observation, RobotSpec
+from robots.ideal import no_tracker
 from robots.loop import ControlLoop, LoopReport
 from robots.real.bring_up import bring_up
 from robots.real.dynamixel import DynamixelBus
@@ -30,7 +31,6 @@ from robots.real.feetech import FeetechBus
 from robots.real.joint_map import Calibration, read_joint_map
 from robots.real.servo import BusCounts, ServoBus, ServoError, ServoState
 from robots.real.servo_watch import ServoWatch, Tolerance
-from robots.sensors import SLOT_NS, WINDOW
 
 PROTOCOLS: dict[str, type[FeetechBus] | type[DynamixelBus]] = {"feetech": FeetechBus, "dynamixel": DynamixelBus}
 
@@ -206,8 +206,7 @@ class ServoArm:
     def _window(self, stamp_ns: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.int64]]:
         if self._tracker is not None:
             return self._tracker.window(stamp_ns)
-        stamps = stamp_ns + SLOT_NS * np.arange(1 - WINDOW, 1, dtype=np.int64)
-        return np.zeros((WINDOW, 3)), np.zeros(WINDOW, dtype=bool), stamps
+        return no_tracker(stamp_ns)
 
     def _let_go(self, servos: list[int]) -> list[int]:
         """Torque off; the ids of those that could not be told."""

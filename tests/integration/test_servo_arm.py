@@ -30,6 +30,7 @@ pytest.importorskip("pty", reason="pseudo-terminals exist on POSIX alone")
 SPEC = load_spec("so101")
 IDS = list(range(1, SPEC.joints + 1))
 STEP = 2 * np.pi / 4096
+PATIENT = Tolerance(silent_s=0.4, watchdog_s=1.0)  # the emulator shares this process, and the machine may be busy
 
 
 def first_joints(count: int) -> RobotSpec:
@@ -90,7 +91,7 @@ def bus(protocol: str) -> Iterator[ServoBusEmulator]:
 
 @pytest.fixture
 def arm(bus: ServoBusEmulator, protocol: str) -> Iterator[ServoArm]:
-    made = ServoArm(SPEC, bus.port, protocol)
+    made = ServoArm(SPEC, bus.port, protocol, tolerance=PATIENT)
     yield made
     made.close()
 
@@ -376,7 +377,7 @@ def test_a_brown_out_is_a_fault_and_servos_do_not_jump_to_life(ready: ServoArm, 
 
 def test_a_servo_that_falls_silent_is_a_fault(ready: ServoArm, bus: ServoBusEmulator) -> None:
     bus.silent.add(4)
-    held_at_fault(ready, r"servo 4 \(wrist_flex\): silent for 1\d\d ms")
+    held_at_fault(ready, r"servo 4 \(wrist_flex\): silent for [4-9]\d\d ms")
 
 
 def test_a_pulled_cable_is_told_to_whoever_asks_next(ready: ServoArm, bus: ServoBusEmulator) -> None:

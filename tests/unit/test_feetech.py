@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robots.emulators.servo_wires import FeetechWire, Field, Request
-from robots.real.feetech import (
+from robots.real.feetech import FeetechBus
+from robots.real.feetech_wire import (
     REGISTERS,
-    FeetechBus,
     Register,
     Status,
     StatusParser,
