@@ -16,14 +16,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hjepa.errors import RobotError, nearest
+from hjepa.protocols import Tracker
 from hjepa.types import Array, JointTrajectory, Observation, RobotSpec
-from robots.ideal import no_tracker
 from robots.loop import ControlLoop, LoopReport
 from robots.real.bring_up import bring_up
 from robots.real.dynamixel import DynamixelBus
@@ -31,18 +30,9 @@ from robots.real.feetech import FeetechBus
 from robots.real.joint_map import Calibration, read_joint_map
 from robots.real.servo import BusCounts, ServoBus, ServoError, ServoState
 from robots.real.servo_watch import ServoWatch, Tolerance
+from robots.trackers import observation
 
 PROTOCOLS: dict[str, type[FeetechBus] | type[DynamixelBus]] = {"feetech": FeetechBus, "dynamixel": DynamixelBus}
-
-
-class Tracker(Protocol):
-    """What measures the shuttle."""
-
-    def connect(self) -> None: ...
-
-    def window(self, stamp_ns: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.int64]]: ...
-
-    def close(self) -> None: ...
 
 
 class ServoArm:
@@ -138,9 +128,7 @@ class ServoArm:
 
     def observe(self) -> Observation:
         """The newest reading of the joints, and the tracker's window that ends with it."""
-        measured = self._running().measured()
-        xyz, mask, stamps = self._window(measured.stamp_ns)
-        return Observation(measured.stamp_ns, measured.q_rad, measured.dq_rad_s, xyz, mask, stamps)
+        return observation(*self._running().measured(), self._tracker)
 
     def send(self, command: JointTrajectory) -> JointTrajectory:
         """Follow a trajectory from its start on; returns it clipped to limits; CommandError if it is refused."""
@@ -202,11 +190,6 @@ class ServoArm:
         if self._watch.fault:
             raise RobotError(f"{self.spec.name}: {self._watch.fault}; held; allowed: close() and connect() once cured")
         return self._loop
-
-    def _window(self, stamp_ns: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.int64]]:
-        if self._tracker is not None:
-            return self._tracker.window(stamp_ns)
-        return no_tracker(stamp_ns)
 
     def _let_go(self, servos: list[int]) -> list[int]:
         """Torque off; the ids of those that could not be told."""

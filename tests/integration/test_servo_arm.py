@@ -46,8 +46,8 @@ def first_joints(count: int) -> RobotSpec:
 
 
 def move(by_rad: float, seconds: float = 0.8, valid_s: float = 2.0, joint: int | None = None) -> JointTrajectory:
-    """A half-cosine move away from home, of one joint or of all, beginning now."""
-    t = np.arange(round(100 * seconds) + 1) * 0.01
+    """A half-cosine move away from home, of one joint or of all, beginning now, and half a second of rest there."""
+    t = np.minimum(np.arange(round(100 * seconds) + 51) * 0.01, seconds)
     moving = np.ones(SPEC.joints) if joint is None else np.eye(SPEC.joints)[joint]
     q = SPEC.q_home_rad + 0.5 * by_rad * (1 - np.cos(np.pi * t / t[-1]))[:, None] * moving
     dq = 0.5 * by_rad * np.pi / t[-1] * np.sin(np.pi * t / t[-1])[:, None] * moving
