@@ -200,7 +200,11 @@ def main() -> None:
     rows = [measure(kind, options.n, (os.cpu_count() or 1) if options.hog else 0) for kind in faults]
     print(f"\nbound {BOUND_MS:.0f} ms = expiry {EXPIRY_MS:.0f} ms + 2 periods of {1e3 / RATE_HZ:.0f} ms")
     for row in rows:
-        print("  ".join(f"{k} {v:.1f}" if isinstance(v, float) and k != "within_bound" else f"{k} {v}" for k, v in row.items()))
+        print(
+            "  ".join(
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()
+            )
+        )
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
