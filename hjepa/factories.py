@@ -15,20 +15,24 @@ if TYPE_CHECKING:
     from robots.sim.world import SimulatedCourt
 
 
-def build_world(config: Config, gui: bool = False, record: bool = False) -> SimulatedCourt:
-    """The simulated court of a configuration, not connected yet; RobotError names a simulator that is not installed."""
+def build_world(config: Config, gui: bool = False, record: bool = False, speed_share: float = 1.0) -> SimulatedCourt:
+    """The simulated court of a configuration, not connected yet; RobotError names a simulator that is not installed.
+
+    speed_share: of the robot's speed and acceleration limits.
+    """
     from robots.catalog import make_driver
     from robots.sim.world import SimulatedCourt, WorldConfig
 
     settings = WorldConfig(**config.world.model_dump())
-    made = make_driver(config.robot.driver, config.robot.name, config=settings, gui=gui, record=record)
+    options = {"config": settings, "gui": gui, "record": record}
+    made = make_driver(config.robot.driver, config.robot.name, speed_share=speed_share, **options)
     assert isinstance(made, SimulatedCourt)
     return made
 
 
-def make_world(config: str, gui: bool = False) -> SimulatedCourt:
+def make_world(config: str, gui: bool = False, speed_share: float = 1.0) -> SimulatedCourt:
     """The driver; `config` as Config.model_dump_json() writes it."""
-    return build_world(Config.model_validate_json(config), gui, record=True)
+    return build_world(Config.model_validate_json(config), gui, record=True, speed_share=speed_share)
 
 
 def make_high(config: str) -> HighPlanner:

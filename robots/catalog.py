@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from hjepa.errors import RobotError, nearest
 from hjepa.protocols import Driver
-from robots.spec import load_spec
+from robots.spec import load_spec, slowed
 
 
 class Entry(NamedTuple):
@@ -59,7 +59,10 @@ def driver_class(name: str) -> type[Any]:
         raise RobotError(f"driver '{name}' needs the module '{missing.name}'; allowed: {known.remedy}") from missing
 
 
-def make_driver(name: str, robot: str | None = None, **options: Any) -> Driver:
-    """A driver, not connected yet, for a robot of robots/descriptions (None: the one it is tried with); options go to
-    its constructor."""
-    return cast("Driver", driver_class(name)(load_spec(robot or entry(name).robot), **options))
+def make_driver(name: str, robot: str | None = None, *, speed_share: float = 1.0, **options: Any) -> Driver:
+    """A driver, not connected yet, for a robot of robots/descriptions (None: the one it is tried with).
+
+    speed_share: of its speed and acceleration limits; options go to its constructor.
+    """
+    spec = slowed(load_spec(robot or entry(name).robot), speed_share)
+    return cast("Driver", driver_class(name)(spec, **options))

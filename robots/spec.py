@@ -6,6 +6,7 @@ axes (`rails`, `arm`, `stand_m`) without repeating a limit of either.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,10 @@ def load_spec(name: str) -> RobotSpec:
         q_home_rad=np.array(raw["q_home"], dtype=np.float64),
         control_rate_hz=float(raw["control_rate_hz"]),
     )
+
+
+def slowed(spec: RobotSpec, share: float) -> RobotSpec:
+    """The robot with a share of its speed and acceleration limits, for its guard while a robot is commissioned."""
+    if not 0.0 < share <= 1.0:
+        raise RobotError(f"share of the speed limits is {share}; allowed: more than 0, at most 1")
+    return replace(spec, dq_max_rad_s=share * spec.dq_max_rad_s, ddq_max_rad_s2=share * spec.ddq_max_rad_s2)

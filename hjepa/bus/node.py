@@ -42,7 +42,6 @@ class BusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goal_valid_ms: float = 0.0  # realtime: a goal in force for longer is planned for no more; 0: until the next one
     arm_commands: int = 5  # so many fresh commands in a row before a robot may be armed
     shadow: bool = False  # commands are checked and counted, and not followed
-    speed_scale: float = 1.0  # share of the robot's speed and acceleration limits that its driver allows
     hosts: dict[str, str] = {}  # over tcp: on which machine a node runs, if not on the base's own
     keys: str = ""  # folder of keys (hjepa bus keygen): CURVE on tcp, MACs on what moves the robot; "": none
     journal: bool = False  # levels publish what they handled, for recordings that can be replayed
@@ -51,8 +50,6 @@ class BusConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         low, high = self.low_period_ticks, self.high_period_ticks
         if low < 1 or high < 1 or high % low:
             raise ConfigError(f"periods are low {low}, high {high} ticks; allowed: the high one a multiple of the low")
-        if not 0.0 < self.speed_scale <= 1.0:
-            raise ConfigError(f"speed_scale is {self.speed_scale}; allowed: more than 0, at most 1")
         if self.expiry_ms < 0 or self.goal_valid_ms < 0 or self.arm_commands < 1:
             raise ConfigError("expiry_ms and goal_valid_ms: allowed 0 or more; arm_commands: allowed 1 or more")
 

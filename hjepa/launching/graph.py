@@ -140,7 +140,6 @@ def bus_config(plan: Plan, base: str, keys: str = "") -> BusConfig:
         goal_valid_ms=bus.goal_valid_ms,
         arm_commands=bus.arm_commands,
         shadow=graph.shadow,
-        speed_scale=graph.speed,
         hosts={node.role: node.address for node in graph.nodes.values() if node.address},
         keys=keys,
         journal=bus.journal,
@@ -197,6 +196,8 @@ def _check_node(graph: GraphSection, name: str, node: NodeSection) -> Iterator[t
         yield "factory" if node.factory else "args", f"are for {', '.join(ON_BUS)}; node {name} is {node.role}"
     if node.out and node.role != "conductor":
         yield "out", f"is for the conductor; node {name} is {node.role}"
+    if node.factory and node.role == "driver" and graph.speed < 1.0 and "speed_share" not in node.args:
+        yield "factory", "is your own: give it the share of the speed limits as args: {speed_share: ...}"
     if node.factory and node.factory.count(":") != 1:
         yield "factory", f"is '{node.factory}'; allowed: module:function"
     if graph.bus.base == "ipc" and (node.host == "remote" or node.address):

@@ -221,7 +221,8 @@ class Supervisor:
         job = Job(node.name, section.role, self.bus)
         if section.role in ON_BUS:
             own = {"factory": section.factory, "args": section.args}
-            named = {"factory": FACTORIES[section.role], "args": {"config": config}}
+            slow = {"speed_share": self.plan.graph.speed} if section.role == "driver" else {}
+            named = {"factory": FACTORIES[section.role], "args": {"config": config} | slow}
             job = msgspec.structs.replace(job, **(own if section.factory else named))
         else:
             job = msgspec.structs.replace(job, config=config, out=str(section.out or self.logs))

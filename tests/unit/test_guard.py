@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hjepa.errors import CommandError
+from hjepa.errors import CommandError, RobotError
 from hjepa.types import NS, JointTrajectory
+from robots.catalog import make_driver
 from robots.follower import Follower
 from robots.guard import Guard
-from robots.spec import load_spec
+from robots.spec import load_spec, slowed
 
 SPEC = load_spec("courtbot")
 DT = 0.01
@@ -145,3 +146,19 @@ def test_commands_take_over_in_the_order_of_their_starts() -> None:
     q, _ = simulate(follower, 95)
     np.testing.assert_allclose(q[39], SPEC.q_home_rad + 0.05, atol=1e-3)
     np.testing.assert_allclose(q[-1], SPEC.q_home_rad + 0.1, atol=1e-3)
+
+
+def test_a_slowed_robot_is_the_same_robot_with_lower_limits() -> None:
+    full, slow = load_spec("courtbot"), slowed(load_spec("courtbot"), 0.1)
+    assert slow.dq_max_rad_s == pytest.approx(0.1 * full.dq_max_rad_s)
+    assert slow.ddq_max_rad_s2 == pytest.approx(0.1 * full.ddq_max_rad_s2)
+    assert np.array_equal(slow.q_max_rad, full.q_max_rad)
+    for share in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(RobotError, match="more than 0, at most 1"):
+            slowed(full, share)
+
+
+@pytest.mark.parametrize("name", ["fake", "ideal"])
+def test_a_driver_with_a_share_of_its_speed_limits_keeps_to_it(name: str) -> None:
+    made = make_driver(name, "courtbot", speed_share=0.1)
+    assert made.spec.dq_max_rad_s == pytest.approx(0.1 * load_spec("courtbot").dq_max_rad_s)
