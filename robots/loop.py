@@ -48,10 +48,15 @@ class ControlLoop:
         read: Callable[[], tuple[Array, Array]],
         write: Callable[[Array, Array], None],
         *,
+        paced_by_read: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """read() -> q, dq (J,) now; write(q_set, dq_set): position and speed (J,) to reach one period from now."""
+        """read() -> q, dq (J,) now; write(q_set, dq_set): position and speed (J,) to reach one period from now.
+
+        paced_by_read: `read` waits for the device's next period, so the loop itself never sleeps.
+        """
         self.spec, self._read, self._write, self._clock_ns = spec, read, write, clock_ns
+        self._paced = paced_by_read
         self._follower = Follower(spec, latch=True)
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -138,6 +143,9 @@ class ControlLoop:
             while not self._stop.is_set():
                 self._step()
                 due += period
+                if self._paced:
+                    due = max(due, self._clock_ns())  # the device's clock, not ours
+                    continue
                 early = due - self._clock_ns()
                 if early > 0:
                     time.sleep(early / NS)
