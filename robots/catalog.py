@@ -39,6 +39,9 @@ DRIVERS = {
     "servo": Entry("robots.real.servo_arm:ServoArm", "servo", ("serial", "dynamixel_sdk"), "so101"),
     "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda"),
     "pybullet-arm-realtime": Entry("robots.sim.arm:ArmDriver", "sim", ("pybullet",), "panda"),
+    "udp": Entry("robots.real.udp:UdpRobot", robot="panda"),
+    "ur": Entry("robots.real.ur:UrRobot", robot="ur5e"),
+    "franka": Entry("robots.real.franka:FrankaRobot", "franka", ("pylibfranka",), "panda"),
 }
 
 

@@ -19,6 +19,8 @@ from hjepa.types import RobotSpec
 
 RIGS: dict[str, str] = {
     "servo": "robots.emulators.servo_rig:emulated_servos",
+    "udp": "robots.emulators.net_rigs:emulated_udp",
+    "ur": "robots.emulators.net_rigs:emulated_ur",
 }
 
 
