@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hjepa.protocols import Driver
 from hjepa.types import NS, Array, JointTrajectory, Observation
 
 
@@ -31,3 +32,10 @@ def error_rad(command: JointTrajectory, seen: Observation) -> float:
     at = np.arange(len(command.q_rad)) * command.dt_s
     s = (seen.stamp_ns - command.start_ns) / NS
     return max(abs(q - np.interp(s, at, command.q_rad[:, j])) for j, q in enumerate(seen.q_rad))
+
+
+def stands(driver: Driver) -> bool:
+    """True if the joints do not move for 30 ms."""
+    before = driver.observe()
+    until(lambda: driver.observe().stamp_ns > before.stamp_ns + 30_000_000)
+    return bool(np.abs(driver.observe().q_rad - before.q_rad).max() < 1e-4)

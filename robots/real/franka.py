@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hjepa.errors import RobotError
+from hjepa.protocols import Tracker
 from hjepa.types import Array, RobotSpec
 from robots.real.streamed import StreamedRobot
 
@@ -36,7 +37,7 @@ class FrankaRobot(StreamedRobot):
         *,
         realtime: bool = True,
         smooth_s: float = 0.01,
-        tracker: object = None,
+        tracker: Tracker | None = None,
         sdk: ModuleType | Any = None,
     ) -> None:
         """realtime: refuse to run without a real-time kernel. smooth_s: T above. sdk: pylibfranka, or a stand-in."""

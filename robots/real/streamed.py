@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from hjepa.errors import RobotError
+from hjepa.protocols import Tracker
 from hjepa.types import Array, JointTrajectory, Observation, RobotSpec
-from robots.ideal import no_tracker
 from robots.loop import ControlLoop, LoopReport
+from robots.trackers import observation
 
 
 class StreamedRobot:
@@ -23,8 +24,8 @@ class StreamedRobot:
 
     paced_by_read = False  # True: `_read` waits for the robot's next period, the loop does not sleep
 
-    def __init__(self, spec: RobotSpec, rate_hz: float, tracker: Any = None) -> None:
-        """rate_hz: the machine's own; `spec` is the description with this rate. tracker: a Tracker, or none."""
+    def __init__(self, spec: RobotSpec, rate_hz: float, tracker: Tracker | None = None) -> None:
+        """rate_hz: the machine's own; `spec` is the description with this rate."""
         if not (np.isfinite(rate_hz) and rate_hz > 0):
             raise RobotError(f"rate_hz is {rate_hz}; allowed: more than 0 Hz")
         self.spec = dataclasses.replace(spec, control_rate_hz=float(rate_hz))
@@ -85,10 +86,8 @@ class StreamedRobot:
         self.close()
 
     def observe(self) -> Observation:
-        """The newest reading; without a tracker its K slots are masked."""
-        m = self._connected().measured()
-        window = self._tracker.window if self._tracker is not None else no_tracker
-        return Observation(*m, *window(m.stamp_ns))
+        """The newest reading, and what the tracker has seen by then; without one its K slots are masked."""
+        return observation(*self._connected().measured(), self._tracker)
 
     def send(self, command: JointTrajectory) -> JointTrajectory:
         """Follow a trajectory from its start on; returns it clipped to limits; CommandError if it is refused."""

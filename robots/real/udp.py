@@ -15,7 +15,7 @@ Kinds: 0 hello (send me states), 1 arm (begin to follow; q_set is where the join
 Modes: 0 idle, 1 following, 2 stopped because commands were missing, 3 fault.
 What the robot must do: states go to whoever said hello last (while following: to who armed it alone); brake by
 itself after 20 periods without a valid command and say mode 2; stay so until it is armed again.
-Legend: J joints.
+The packets are not authenticated: give the robot a network of its own. Legend: J joints.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hjepa.errors import RobotError
+from hjepa.protocols import Tracker
 from hjepa.types import Array, RobotSpec
 from robots.real.streamed import StreamedRobot
 
@@ -93,7 +94,7 @@ class UdpRobot(StreamedRobot):
         rate_hz: float = 1000.0,
         lost_s: float = 0.02,
         connect_s: float = 1.0,
-        tracker: object = None,
+        tracker: Tracker | None = None,
     ) -> None:
         """lost_s: a longer silence of the robot is a fault; connect_s: how long to wait for its first state."""
         super().__init__(spec, rate_hz, tracker)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hjepa.errors import RobotError
+from hjepa.protocols import Tracker
 from hjepa.types import Array, RobotSpec
 from robots.real.rtde import RtdeClient, Value
 from robots.real.streamed import StreamedRobot
@@ -71,7 +72,7 @@ class UrRobot(StreamedRobot):
         gain: int = 300,
         lost_s: float = 0.1,
         connect_s: float = 2.0,
-        tracker: object = None,
+        tracker: Tracker | None = None,
     ) -> None:
         """rate_hz: 500 for e-Series, 125 for CB3. watchdog_hz: the arm stops when set-points come less often.
 

@@ -16,7 +16,7 @@ from robots.emulators.rig import emulated
 from robots.emulators.udp_robot import UdpRobotEmulator
 from robots.real.udp import UdpRobot
 from robots.spec import load_spec
-from tests.robot_moves import error_rad, swing, until
+from tests.robot_moves import error_rad, stands, swing, until
 
 SPEC = load_spec("panda")
 PATIENT = 200  # missed commands: the tests' processor has more to do than this
@@ -53,8 +53,7 @@ def test_it_starts_held_then_follows_and_releases_the_robot(robot: UdpRobotEmula
     )
     assert np.median(errors) < 0.01
     driver.close()
-    until(lambda: robot.mode == "idle")
-    assert not robot.joints.moving
+    until(lambda: robot.mode == "idle" and not robot.joints.moving)
 
 
 def test_a_bad_line_does_not_stop_it_and_is_counted(robot: UdpRobotEmulator, driver: UdpRobot) -> None:
@@ -71,9 +70,8 @@ def test_it_brakes_and_holds_when_the_command_has_run_out(driver: UdpRobot) -> N
     driver.rearm()
     command = swing(driver.observe().q_rad, valid_s=0.4)
     driver.send(command)
-    until(lambda: bool(np.abs(driver.observe().dq_rad_s).max() > 0.05))
-    until(lambda: driver.held and not np.abs(driver.observe().dq_rad_s).max() > 1e-3)
-    assert driver.observe().stamp_ns > command.start_ns + command.valid_ns
+    until(lambda: driver.held and stands(driver))
+    assert command.q_rad[5, 0] < driver.observe().q_rad[0] < command.q_rad[60, 0]
 
 
 def test_nan_is_refused_and_moves_nothing(driver: UdpRobot) -> None:
@@ -99,7 +97,7 @@ def test_a_pulled_cable_is_a_fault_here_and_the_robot_stops_by_itself(
     with pytest.raises(RobotError, match=r"silent for \d+ ms; allowed: 200 ms"):
         driver.observe()
     until(lambda: robot.mode == "stopped" and not robot.joints.moving)
-    assert 1e-9 * robot.stopped_at_ns - pulled > 0.001 * PATIENT - 0.01
+    assert 1e-9 * robot.stopped_at_ns - pulled < 0.001 * PATIENT + 0.5  # half a second for a busy processor
     robot.set_knobs(mute=False)
     driver.close()
     driver.connect()  # nothing moves before it is armed again
@@ -130,6 +128,32 @@ def test_a_stuck_joint_shows_in_what_is_observed(robot: UdpRobotEmulator, driver
     driver.send(command)
     until(lambda: driver.observe().q_rad[0] > command.q_rad[95, 0])
     assert driver.observe().q_rad[1] == pytest.approx(command.q_rad[0, 1])
+
+
+class StubTracker:
+    """Sees the same thing in every slot."""
+
+    def __init__(self) -> None:
+        self.life: list[str] = []
+
+    def connect(self) -> None:
+        self.life.append("connect")
+
+    def window(self, stamp_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        stamps = stamp_ns + 10_000_000 * np.arange(-63, 1)
+        return np.full((64, 3), 7.0), np.ones(64, dtype=bool), stamps
+
+    def close(self) -> None:
+        self.life.append("close")
+
+
+def test_a_tracker_lives_with_the_driver_and_fills_its_observations(robot: UdpRobotEmulator) -> None:
+    tracker = StubTracker()
+    with UdpRobot(SPEC, robot.host, robot.port, lost_s=0.2, tracker=tracker) as driver:
+        seen = driver.observe()
+    assert seen.tracker_mask.all() and (seen.tracker_xyz_m == 7.0).all()
+    assert seen.tracker_stamp_ns[-1] == seen.stamp_ns
+    assert tracker.life == ["connect", "close"]
 
 
 def test_use_before_connect_and_a_robot_that_is_off() -> None:

@@ -18,7 +18,7 @@ from robots.emulators.rig import emulated
 from robots.emulators.rtde import Knobs, UrEmulator
 from robots.real.ur import UrRobot
 from robots.spec import load_spec
-from tests.robot_moves import error_rad, swing, until
+from tests.robot_moves import error_rad, stands, swing, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs loopback addresses other than 127.0.0.1")
 SPEC = load_spec("ur5e")
@@ -63,16 +63,16 @@ def test_it_starts_held_then_follows_and_ends_its_program(robot: UrEmulator, dri
     )
     assert np.median(errors) < 0.03  # servoj's look-ahead of 30 ms at 0.3 rad/s, and the wait for the reading
     driver.close()
-    until(lambda: robot.program is None)
+    until(lambda: robot.program is None and not robot.joints.moving)
     assert robot.stopped_by == "client"
-    assert not robot.joints.moving
 
 
 def test_it_brakes_and_holds_when_the_command_has_run_out(driver: UrRobot) -> None:
     driver.rearm()
-    driver.send(swing(driver.observe().q_rad, valid_s=0.4))
-    until(lambda: bool(np.abs(driver.observe().dq_rad_s).max() > 0.05))
-    until(lambda: driver.held and not np.abs(driver.observe().dq_rad_s).max() > 1e-3)
+    command = swing(driver.observe().q_rad, valid_s=0.4)
+    driver.send(command)
+    until(lambda: driver.held and stands(driver))
+    assert command.q_rad[5, 0] < driver.observe().q_rad[0] < command.q_rad[60, 0]
 
 
 def test_nan_is_refused_and_moves_nothing(driver: UrRobot) -> None:
@@ -98,7 +98,7 @@ def test_a_lost_link_is_a_fault_here_and_the_controller_stops_the_arm(
         driver.observe()
     until(lambda: robot.program is None)
     assert robot.stopped_by == "watchdog"
-    assert 1e-9 * robot.stopped_at_ns - lost > 1.0 / WATCHDOG_HZ - 0.02
+    assert 1e-9 * robot.stopped_at_ns - lost < 1.0 / WATCHDOG_HZ + 0.5  # half a second for a busy processor
     until(lambda: not robot.joints.moving)
 
 
@@ -123,8 +123,9 @@ def test_a_protective_stop_is_told_and_nothing_moves_until_someone_connects_agai
 def test_an_emergency_stop_is_told(robot: UrEmulator, driver: UrRobot) -> None:
     robot.emergency_stop()
     until(lambda: faulted(driver))
+    driver.hold()  # a stop never complains
     with pytest.raises(RobotError, match="robot emergency stop"):
-        driver.hold() or driver.observe()
+        driver.observe()
 
 
 def test_it_refuses_to_run_without_a_watchdog() -> None:
