@@ -67,7 +67,8 @@ def test_commissioning_aids_and_hosts_reach_the_bus(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="needs keys"):
         g.bus_config(plan, plan.graph.bus.base)
     bus = g.bus_config(plan, plan.graph.bus.base, "keys")
-    assert bus.shadow and bus.speed_scale == 0.1 and bus.latch
+    assert bus.shadow and bus.latch
+    assert plan.graph.speed == 0.1
     assert bus.hosts == {"low": "10.0.0.2"}
 
 
