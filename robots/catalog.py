@@ -12,12 +12,12 @@ from robots.spec import load_spec, slowed
 
 
 class Entry(NamedTuple):
-    """A driver: where it is, what it needs, and the robot it is tried with."""
+    """A driver: where it is, what it needs, and the robots it is tried with."""
 
     path: str  # "module:Class"
     extra: str = ""  # pip extra that brings what it imports
     modules: tuple[str, ...] = ()  # what the extra brings
-    robot: str = "courtbot"
+    robots: tuple[str, ...] = ("courtbot",)  # the first one unless another is asked for
 
     @property
     def remedy(self) -> str:
@@ -29,6 +29,11 @@ class Entry(NamedTuple):
         """What it needs and is not installed."""
         return tuple(name for name in self.modules if find_spec(name) is None)
 
+    @property
+    def real(self) -> bool:
+        """Whether it moves a machine."""
+        return self.path.startswith("robots.real.")
+
 
 DRIVERS = {
     "fake": Entry("robots.fake:FakeDriver"),
@@ -37,7 +42,7 @@ DRIVERS = {
     "pybullet": Entry("robots.sim.court:CourtWorld", "sim", ("pybullet",)),
     "mujoco": Entry("robots.sim.mujoco_court:MujocoCourt", "mujoco", ("mujoco",)),
     "servo": Entry("robots.real.servo_arm:ServoArm", "servo", ("serial", "dynamixel_sdk"), "so101"),
-    "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda"),
+    "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda", ("iiwa",)),
     "pybullet-arm-realtime": Entry("robots.sim.arm:ArmDriver", "sim", ("pybullet",), "panda"),
     "udp": Entry("robots.real.udp:UdpRobot", robot="panda"),
     "ur": Entry("robots.real.ur:UrRobot", robot="ur5e"),

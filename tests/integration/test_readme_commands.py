@@ -53,13 +53,14 @@ def test_command_of_the_documentation_is_valid(command: str) -> None:
 
 
 def check_hjepa(words: list[str]) -> None:
-    """Parse the words as the command line does, then load the configuration with what they set."""
-    group = typer.main.get_command(app)
-    verb = group.commands[words[0]]  # type: ignore[attr-defined]
-    parameters = verb.make_context(words[0], words[1:]).params
+    """Parse the words as the command line does, then load the file they name, if any, with what they set."""
+    verb, rest = typer.main.get_command(app), words
+    while hasattr(verb, "commands"):
+        verb, rest = verb.commands[rest[0]], rest[1:]
+    parameters = verb.make_context(verb.name, rest).params
     if words[0] == "launch":
         graph.load(parameters["graph"], parameters["sets"] or [])
-    else:
+    elif "config" in parameters:
         config.load(parameters["config"], parameters["sets"] or [])
 
 

@@ -1,0 +1,79 @@
+"""hjepa robots: which drivers there are, and whether one keeps the contract."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from hjepa.errors import ConfigError
+from robots.catalog import DRIVERS, entry
+from robots.emulators.rig import RIGS
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Drivers: list them, check one.")
+
+
+@app.command("list")
+def list_drivers() -> None:
+    """The catalogue: each driver, the extra it needs, and whether that is installed."""
+    table = Table("driver", "robot", "extra", "state", box=None)
+    for name, known in DRIVERS.items():
+        state = f"not installed: {known.remedy}" if known.missing else "installed"
+        if name in RIGS:
+            state += ", has an emulator"
+        table.add_row(name, ", ".join(known.robots), known.extra or "-", state.replace("[", "\\["))
+    Console().print(table)
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A driver of the catalogue: hjepa robots list.")],
+    robot: Annotated[str | None, typer.Option("--robot", help="A robot by its description's name.")] = None,
+    hardware: Annotated[
+        bool, typer.Option("--hardware/--emulator", help="The machine itself, at a tenth of its limits.")
+    ] = False,
+    present: Annotated[
+        bool, typer.Option("--yes-a-person-is-present", help="Somebody watches, an emergency stop within reach.")
+    ] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A=B", help="An option of the driver: --set port=/dev/ttyACM0. May be repeated."),
+    ] = None,
+) -> None:
+    """Run the driver contract: one line per clause, exit code 1 if one is broken.
+
+    Example: `hjepa robots check pybullet-arm --robot iiwa`
+    """
+    if hardware and not present:
+        raise ConfigError("--hardware moves a real robot; allowed: together with --yes-a-person-is-present")
+    if hardware and not entry(name).real:
+        raise ConfigError(f"--hardware: driver '{name}' moves no machine; allowed: without --hardware")
+    from robots.check import checks, maker
+
+    make, kind = maker(name, robot, hardware=hardware, **driver_options(sets or []))
+    broken = tried = 0
+    for result in checks(make, kind, hardware=hardware):
+        tried, broken = tried + 1, broken + (not result.passed)
+        typer.echo(f"{'ok  ' if result.passed else 'FAIL'} {result.clause} ({result.seconds:.1f} s)")
+        if result.message:
+            typer.echo(f"     {result.message}")
+    typer.echo(f"{name}: {tried - broken} of {tried} clauses kept")
+    if broken:
+        raise typer.Exit(1)
+
+
+def driver_options(sets: list[str]) -> dict[str, Any]:
+    """`port=/dev/ttyACM0` and the like as keyword arguments; the value is YAML."""
+    options: dict[str, Any] = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"--set {text}: expected option=value, such as port=/dev/ttyACM0")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text}: not a YAML value: {getattr(error, 'problem', error)}") from error
+    return options
