@@ -17,7 +17,13 @@ class Entry(NamedTuple):
     path: str  # "module:Class"
     extra: str = ""  # pip extra that brings what it imports
     modules: tuple[str, ...] = ()  # what the extra brings
-    robots: tuple[str, ...] = ("courtbot",)  # the first one unless another is asked for
+    robot: str = "courtbot"  # unless another is asked for
+    others: tuple[str, ...] = ()
+
+    @property
+    def robots(self) -> tuple[str, ...]:
+        """Every robot that the contract suite tries it with."""
+        return (self.robot, *self.others)
 
     @property
     def remedy(self) -> str:

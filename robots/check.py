@@ -63,7 +63,7 @@ def maker(name: str, robot: str | None = None, *, hardware: bool = False, **opti
     or a real robot without an emulator.
     """
     known = entry(name)
-    spec: RobotSpec = load_spec(robot or known.robots[0])
+    spec: RobotSpec = load_spec(robot or known.robot)
     made = driver_class(name)
     if known.missing:
         raise RobotError(f"driver '{name}' needs the module '{known.missing[0]}'; allowed: {known.remedy}")

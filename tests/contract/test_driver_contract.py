@@ -102,7 +102,7 @@ def test_importing_a_driver_loads_neither_torch_nor_zmq_nor_an_sdk(name: str) ->
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_world_refuses_a_control_rate_that_its_ticks_cannot_serve(name: str) -> None:
-    spec = replace(load_spec(entry(name).robots[0]), control_rate_hz=250.0)
+    spec = replace(load_spec(entry(name).robot), control_rate_hz=250.0)
     with pytest.raises(RobotError, match="250"):
         driver_class(name)(spec)
 
