@@ -6,6 +6,7 @@ The Panda and the iiwa are the machines' models in pybullet_data; any other robo
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -74,10 +75,13 @@ class ArmWorld:
     # life cycle
 
     def connect(self) -> None:
-        """Start the physics."""
-        self._drive.connect(lambda: PyBulletBody(self.spec, self._gui, model_path(self.spec.name)))
-        if self._tracker is not None:
-            self._tracker.connect()
+        """Start the physics, and the tracker if there is one: both or neither."""
+        with ExitStack() as undo:
+            self._drive.connect(lambda: PyBulletBody(self.spec, self._gui, model_path(self.spec.name)))
+            undo.callback(self._drive.close)
+            if self._tracker is not None:
+                self._tracker.connect()
+            undo.pop_all()
 
     def close(self) -> None:
         """Stop the physics; a second close does nothing."""
@@ -175,13 +179,16 @@ class ArmDriver:
         """Start the physics and the control thread; held until `rearm`."""
         if self._body is not None:
             raise RobotError("already connected; allowed: close() first")
-        self._body = PyBulletBody(self.spec, self._gui, model_path(self.spec.name))
-        self._encoders = _Encoders(self.config, self._seed)
-        self._speed = np.zeros(self.spec.joints)
-        self._body.reset(*home(self.spec))
-        self._loop.start()
-        if self._tracker is not None:
-            self._tracker.connect()
+        with ExitStack() as undo:
+            if self._tracker is not None:
+                self._tracker.connect()
+                undo.callback(self._tracker.close)
+            self._body = PyBulletBody(self.spec, self._gui, model_path(self.spec.name))
+            self._encoders = _Encoders(self.config, self._seed)
+            self._speed = np.zeros(self.spec.joints)
+            self._body.reset(*home(self.spec))
+            self._loop.start()
+            undo.pop_all()
 
     def close(self) -> None:
         """Brake, stop the thread and the physics; a second close does nothing."""

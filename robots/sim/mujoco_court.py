@@ -30,6 +30,8 @@ class MujocoBody:
         self._data = mujoco.MjData(self._model)
         self._racket = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, RACKET_LINK)
         self._twist = np.zeros(6)
+        self._tau_max = spec.tau_max_nm
+        self._speeds: list[Array] = []  # reached by the substeps of the last millisecond
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -38,18 +40,28 @@ class MujocoBody:
         """Put the joints at q moving at dq, (J,) each."""
         mujoco.mj_resetData(self._model, self._data)
         self._data.qpos[:], self._data.qvel[:], self._data.ctrl[:] = q_rad, dq_rad_s, dq_rad_s
+        self._speeds = [self._data.qvel.copy()]
         mujoco.mj_step1(self._model, self._data)
 
     def step(self, dq_rad_s: list[float]) -> None:
         """One millisecond with the drives aiming at speeds dq (J)."""
         self._data.ctrl[:] = dq_rad_s
+        self._speeds = []
         for _ in range(_SUBSTEPS):
             mujoco.mj_step2(self._model, self._data)
             mujoco.mj_step1(self._model, self._data)  # frames and velocities of the state reached
+            self._speeds.append(self._data.qvel.copy())
 
     def joints(self) -> tuple[Array, Array, Array]:
-        """Positions, speeds and drive torques of the last step, (J,) each."""
-        return self._data.qpos.copy(), self._data.qvel.copy(), self._data.qfrc_actuator.copy()
+        """Positions, speeds and drive torques of the last step, (J,) each.
+
+        Integrated implicitly, a drive pushed with what the speeds reached leave of its error; MuJoCo's own reading is
+        what it would have pushed with at the speed before.
+        """
+        data, kv = self._data, self._model.actuator_gainprm[:, 0]
+        reached: Array = np.mean(self._speeds, axis=0)
+        push = kv * (data.ctrl - reached) + data.qfrc_gravcomp
+        return data.qpos.copy(), data.qvel.copy(), np.clip(push, -self._tau_max, self._tau_max)
 
     def racket(self) -> Pose:
         """Racket frame and the velocity of its origin now."""

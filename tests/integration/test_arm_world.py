@@ -131,6 +131,22 @@ def test_an_arm_reports_what_its_tracker_sees() -> None:
     assert target.calls == ["connect", "close"]
 
 
+class Blind(Target):
+    """A tracker that cannot be reached."""
+
+    def connect(self) -> None:
+        raise RobotError("no camera")
+
+
+@pytest.mark.parametrize("arm", [ArmWorld, ArmDriver])
+def test_an_arm_whose_tracker_fails_is_not_connected(arm: type[ArmWorld] | type[ArmDriver]) -> None:
+    made = arm(load_spec("panda"), tracker=Blind())
+    with pytest.raises(RobotError, match="no camera"):
+        made.connect()
+    with pytest.raises(RobotError, match="not connected"):
+        made.observe()
+
+
 @pytest.fixture
 def live() -> Iterator[ArmDriver]:
     with ArmDriver(load_spec("panda"), PERFECT) as driver:

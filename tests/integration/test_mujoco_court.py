@@ -19,7 +19,7 @@ from hjepa.tasks.kinematics import racket_motion
 from hjepa.types import NS, JointTrajectory, Launch, RobotState
 from robots.sim.drive import home
 from robots.sim.mjcf import mjcf_text
-from robots.sim.mujoco_court import MujocoCourt
+from robots.sim.mujoco_court import MujocoBody, MujocoCourt
 from robots.sim.world import SimulatedCourt, WorldConfig
 from robots.spec import load_spec, read_description
 
@@ -85,8 +85,24 @@ def test_drives_push_no_harder_than_the_description_allows(world: MujocoCourt) -
     world.reset(RobotState(SPEC.q_home_rad.copy(), 0.9 * SPEC.dq_max_rad_s), LAUNCH, 0)
     for _ in range(60):
         seen = world.tick()
-        assert (np.abs(world._drive.tau_nm) <= SPEC.tau_max_nm * (1 + 1e-9)).all()
+        body = world._drive.body()
+        assert isinstance(body, MujocoBody)
+        assert (np.abs(body._data.qfrc_actuator) <= SPEC.tau_max_nm * (1 + 1e-9)).all()
     np.testing.assert_allclose(seen.dq_rad_s, 0.0, atol=1e-2)
+
+
+def test_effort_is_the_work_of_the_motors(world: MujocoCourt) -> None:
+    """Speeding the base up from rest costs its kinetic energy, braking the same again."""
+    t = np.arange(101) * 0.01
+    q, dq = np.tile(SPEC.q_home_rad, (101, 1)), np.zeros((101, 8))
+    q[:, 1] += t - np.sin(2 * np.pi * t) / (2 * np.pi)
+    dq[:, 1] = 1 - np.cos(2 * np.pi * t)
+    world.reset(home(SPEC), LAUNCH, 0)
+    world.send(JointTrajectory(0, 0.01, q, dq, 2 * NS))
+    while not world.done:
+        world.tick()
+    moved = 15 + 14 + 12 + 8 + 3 + 1.5 + 0.6 + 0.1
+    assert world.outcome().effort_j == pytest.approx(2 * 0.5 * moved * 2.0**2, rel=0.05)
 
 
 def test_gravity_does_not_pull_a_resting_arm_down(world: MujocoCourt) -> None:
