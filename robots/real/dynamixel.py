@@ -291,8 +291,9 @@ class DynamixelBus:
         deadline = time.monotonic() + self._timeout_s
         while len(got) < len(servos):
             packet, result = self._call(self._packets.rxPacket, port, False)
-            if result == 0 and len(packet) == _BLOCK_SIZE + 11 and packet[4] in servos:
-                got[packet[4]] = (packet[8], bytes(packet[9:-2]))
+            # the length in the header, not the list's: the SDK leaves bytes behind where it has removed stuffing
+            if result == 0 and packet[5] + 256 * packet[6] == _BLOCK_SIZE + 4 and packet[4] in servos:
+                got[packet[4]] = (packet[8], bytes(packet[9 : 9 + _BLOCK_SIZE]))
             elif result != -3001:
                 self._tally.corrupt += 1
             if time.monotonic() >= deadline:
