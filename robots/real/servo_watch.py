@@ -14,6 +14,7 @@ from hjepa.types import NS, Array, RobotSpec
 from robots.real.joint_map import Calibration, steps_of
 from robots.real.servo import ServoState
 
+_MISSED = 4  # fewer readings than this say more about a loop that was held up than about the servo
 _FASTER = 3.0  # times its speed limit: nothing moves like that
 _JUMP_STEPS = 64  # and besides, for a reading's age and its noise
 
@@ -25,7 +26,7 @@ class Tolerance(NamedTuple):
     stuck_s: float = 0.3  # ... within this time
     closing_rad_s: float = 0.05  # slower is not coming nearer
     lost_rad: float = 0.6  # further than this is a fault at once
-    silent_s: float = 0.1  # a servo not heard for longer is a fault
+    silent_s: float = 0.1  # a servo not heard for longer, in four readings running at least, is a fault
     watchdog_s: float = 0.2  # set in servos that have one
     min_v: float = 4.5
     max_v: float = 13.0
@@ -43,6 +44,7 @@ class ServoWatch:
         self.fault = ""
         self.implausible = 0  # readings passed over
         self._doubted = [False] * spec.joints
+        self._missed = [0] * spec.joints  # readings running
         self._states: list[ServoState] = []
         self._heard_ns = np.zeros(spec.joints, dtype=np.int64)
         self._lagging_ns = np.zeros(spec.joints, dtype=np.int64)  # since when a joint has not followed; 0: it does
@@ -61,9 +63,13 @@ class ServoWatch:
         for j, servo in enumerate(self._calibration.ids):
             if servo in got and self._believable(j, got[servo], now_ns):
                 self._states[j], self._heard_ns[j] = got[servo], now_ns
+                self._missed[j] = 0
                 self._judge(j, now_ns)
-            elif now_ns - self._heard_ns[j] > self._tolerance.silent_s * NS:
-                self._fail(j, f"silent for {(now_ns - self._heard_ns[j]) / 1e6:.0f} ms", None)
+                continue
+            self._missed[j] += 1
+            silent_ns = now_ns - self._heard_ns[j]
+            if silent_ns > self._tolerance.silent_s * NS and self._missed[j] >= _MISSED:
+                self._fail(j, f"silent for {silent_ns / 1e6:.0f} ms", None)
 
     def q_rad(self) -> Array:
         """Angles (J,) last read."""

@@ -91,3 +91,10 @@ def test_silence_is_a_fault_after_a_tenth_of_a_second() -> None:
         bench.now_ns += TICK_NS
         bench.watch.look(dict.fromkeys((1, 3, 4, 5, 6), CALM), bench.now_ns)
         assert bool(bench.watch.fault) == (k > 5)
+
+
+def test_a_loop_that_was_held_up_does_not_blame_the_servos() -> None:
+    bench = Bench()
+    bench.now_ns += NS // 5
+    bench.watch.look({}, bench.now_ns)
+    assert bench.watch.fault == ""
