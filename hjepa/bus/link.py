@@ -136,7 +136,7 @@ class Publisher(Link):
         valid_for_ns: int = 0,
         answers: int = -1,
         ledger: tuple[int, ...] = (),
-    ) -> bytearray:
+    ) -> bytes:
         """Publish one message; returns its frame. Never blocks."""
         frame = pack(
             kind,

@@ -24,6 +24,13 @@ class Message(NamedTuple):
     value: Any
 
 
+Leaves = tuple[tuple[str, Any], ...]
+"""(name, np.ndarray or scalar type) of a flat class's fields."""
+
+Rule = Callable[[dict[str, wire.Scalar], dict[str, int]], None]
+"""What else the scalars and lengths of a kind must satisfy."""
+
+
 def pack(
     kind: str,
     value: Any,
@@ -35,60 +42,57 @@ def pack(
     answers: int = -1,
     ledger: tuple[int, ...] = (),
     key: bytes | None = None,
-) -> bytearray:
+) -> bytes:
     """A value to a frame, authenticated with `key` if given; WireError if it is not what the kind carries."""
     schema = _schema(kind)
     if type(value) is not schema.cls:
         raise WireError(f"'{kind}' cannot carry {type(value).__name__}; allowed: {schema.cls.__name__}", "shape")
+    names: list[str] = []
+    arrays: list[NDArray[Any]] = []
     scalars: dict[str, wire.Scalar] = {}
-    arrays: dict[str, NDArray[Any]] = {}
     try:
         for name, what, item in _flat(schema.cls, value):
             if what is np.ndarray:
-                arrays[name] = np.asarray(item, dtype=schema.arrays.get(name, (None, ""))[0])
+                names.append(name)
+                arrays.append(np.asarray(item, schema.dtype(name)))
             else:
-                scalars[name] = operator.index(item) if what is int else what(item)
+                scalars[name] = item if type(item) is what else operator.index(item) if what is int else what(item)
     except (TypeError, ValueError, AttributeError) as error:
         raise WireError(f"'{kind}' cannot be written: {error}", "shape") from error
-    placed = wire.layout_of(arrays)
+    placed = wire.laid_out(tuple(names), tuple([a.dtype for a in arrays]), tuple([a.shape for a in arrays]))
+    form = _form(kind, placed)
+    body = wire.body_of(placed, arrays)
+    _check(form, scalars, body)
     header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars, placed.specs)
-    lengths = _fits(kind, placed.specs)
-    if kind in _RULES:
-        _RULES[kind](scalars, lengths)
-    frame = wire.write(header, placed, arrays.values(), key)
-    if schema.finite:
-        _require_finite(header, schema, placed, frame, len(frame) - placed.total - (wire.MAC_BYTES if key else 0))
-    return frame
+    return wire.frame_of(header, body, key)
 
 
 def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None) -> Message:
     """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries, or if it was
     not authenticated with `key`."""
-    header, body = wire.read(frame, key=key)
-    kind = header.kind
-    schema = _schema(kind)
-    placed, lengths = wire.laid_out(header, len(body)), _fits(kind, header.arrays)
-    own = bytearray(body)
-    if schema.finite:
-        _require_finite(header, schema, placed, own)
-    if kind in _RULES:
-        _RULES[kind](header.scalars, lengths)
-    arrays = {name: wire.array_at(own, at, dtype, shape) for name, dtype, shape, at in placed.slots}
-    leaves = _leaves(schema.cls)
-    scalars = header.scalars if leaves is not None else dict(header.scalars)
-    if leaves is None:
-        value = _build(schema.cls, "", scalars, arrays, kind)
-        left = [*scalars, *arrays]
-    else:
-        value = schema.cls(*[_leaf(arrays if what is np.ndarray else scalars, n, what, kind) for n, what in leaves])
-        left = (
-            []
-            if len(scalars) + len(arrays) == len(leaves)
-            else [n for n in (*scalars, *arrays) if n not in value._fields]
-        )
-    if left:
-        raise WireError(f"'{kind}' has unknown fields {sorted(left)[:4]}", "shape")
-    return Message(header, value)
+    header, view = wire.read(frame, key=key)
+    form = _form(header.kind, wire.checked_layout(header.arrays, len(view)))
+    body = bytearray(view)  # one copy, and the message's own
+    _check(form, header.scalars, body)
+    arrays = wire.arrays_of(form.placed, body)
+    if form.leaves is None:
+        scalars = dict(header.scalars)
+        value = _build(form.schema.cls, "", scalars, arrays, header.kind)
+        if scalars or arrays:
+            raise WireError(f"'{header.kind}' has unknown fields {sorted([*scalars, *arrays])[:4]}", "shape")
+        return Message(header, value)
+    scalars = header.scalars
+    if len(scalars) + len(arrays) != len(form.leaves):
+        _name_what_differs(header, form.leaves, {*scalars, *arrays})
+    values = [_leaf(arrays if what is np.ndarray else scalars, n, what, header.kind) for n, what in form.leaves]
+    return Message(header, form.schema.cls(*values))
+
+
+def _name_what_differs(header: wire.Header, leaves: Leaves, there: set[str]) -> None:
+    wanted = {name for name, _ in leaves}
+    for name in sorted(wanted - there):
+        raise WireError(f"'{header.kind}' lacks '{name}'", "shape")
+    raise WireError(f"'{header.kind}' has unknown fields {sorted(there - wanted)[:4]}", "shape")
 
 
 Check = Callable[[Message], str]
@@ -169,8 +173,8 @@ def _fields(cls: Any) -> tuple[_Field, ...]:
 
 
 @cache
-def _leaves(cls: Any) -> tuple[tuple[str, Any], ...] | None:
-    """(name, np.ndarray or scalar type) of a flat class's fields; None where a field holds more than one leaf."""
+def _leaves(cls: Any) -> Leaves | None:
+    """None where a field holds more than one leaf."""
     fields = _fields(cls)
     return tuple((f.name, f.what) for f in fields) if all(f.form in ("array", "scalar") for f in fields) else None
 
@@ -196,7 +200,7 @@ def _build(cls: Any, prefix: str, scalars: dict[str, Any], arrays: dict[str, Any
     """The value of a NamedTuple class, taking its leaves out of `scalars` and `arrays`."""
     leaves = _leaves(cls)
     if leaves is not None:
-        return cls(*(_leaf(arrays if w is np.ndarray else scalars, prefix + name, w, kind) for name, w in leaves))
+        return cls(*(_taken(arrays if w is np.ndarray else scalars, prefix + name, w, kind) for name, w in leaves))
     values: list[Any] = []
     for name, form, what in _fields(cls):
         dotted = prefix + name
@@ -205,16 +209,22 @@ def _build(cls: Any, prefix: str, scalars: dict[str, Any], arrays: dict[str, Any
             values.append(_build(what, dotted + ".", scalars, arrays, kind))
         elif form in ("arrays", "scalars"):
             keys = [key for key in source if key.startswith(dotted + ".")]
-            values.append({key[len(dotted) + 1 :]: _leaf(source, key, what, kind) for key in keys})
+            values.append({key[len(dotted) + 1 :]: _taken(source, key, what, kind) for key in keys})
         else:
-            values.append(_leaf(source, dotted, what, kind))
+            values.append(_taken(source, dotted, what, kind))
     return cls(*values)
 
 
+def _taken(source: dict[str, Any], name: str, what: Any, kind: str) -> Any:
+    item = _leaf(source, name, what, kind)
+    del source[name]
+    return item
+
+
 def _leaf(source: dict[str, Any], name: str, what: Any, kind: str) -> Any:
-    if name not in source:
+    item = source.get(name, source)
+    if item is source:
         raise WireError(f"'{kind}' lacks '{name}'", "shape")
-    item = source.pop(name)
     if what is np.ndarray:
         return item
     if type(item) is not what:
@@ -228,12 +238,24 @@ def _alternatives(dims: str) -> list[list[str]]:
     return [alternative.split() for alternative in dims.split("|")]
 
 
+class _Form(NamedTuple):
+    """What is known of a kind's frames whose arrays lie like this, worked out once."""
+
+    schema: Schema
+    placed: wire.Layout
+    lengths: dict[str, int]  # of the dimensions
+    runs: tuple[tuple[str, np.dtype[Any], int, int], ...]  # first name, dtype, offset, numbers: floats in one stretch
+    leaves: Leaves | None
+    rule: Rule | None
+
+
 @lru_cache(maxsize=1024)
-def _fits(kind: str, specs: tuple[wire.ArraySpec, ...]) -> dict[str, int]:
-    """Lengths of the dimensions; WireError unless the arrays have the schema's dtypes and dimensions."""
+def _form(kind: str, placed: wire.Layout) -> _Form:
+    """WireError unless the arrays have the schema's dtypes and dimensions."""
+    schema = _schema(kind)
     lengths: dict[str, int] = {}
-    there = {spec.name: spec for spec in specs}
-    for name, (dtype, dims) in _schema(kind).arrays.items():
+    there = {spec.name: spec for spec in placed.specs}
+    for name, (dtype, dims) in schema.arrays.items():
         spec = there.get(name)
         if spec is None:
             raise WireError(f"'{kind}' lacks '{name}'", "shape")
@@ -245,34 +267,34 @@ def _fits(kind: str, specs: tuple[wire.ArraySpec, ...]) -> dict[str, int]:
             allowed = int(letter) if letter.isdecimal() else lengths.setdefault(letter, length)
             if length != allowed:
                 raise WireError(f"'{name}' of '{kind}' has {letter} = {length}; allowed: {allowed}", "shape")
-    return lengths
+    return _Form(schema, placed, lengths, _runs(placed, schema), _leaves(schema.cls), _RULES.get(kind))
 
 
-@lru_cache(maxsize=1024)
-def _runs(placed: wire.Layout, loose: tuple[str, ...]) -> tuple[tuple[str, np.dtype[Any], int, int], ...]:
-    """(first name, dtype, offset, numbers) of stretches of float arrays that are looked at in one go."""
+def _runs(placed: wire.Layout, schema: Schema) -> tuple[tuple[str, np.dtype[Any], int, int], ...]:
+    """Stretches of float arrays that have to be finite and can be looked at in one go."""
     runs: list[tuple[str, np.dtype[Any], int, int]] = []
     for name, dtype, shape, offset in placed.slots:
-        if dtype.kind != "f" or name in loose:
-            continue
         count = math.prod(shape)
+        if not schema.finite or dtype.kind != "f" or name in schema.loose or not count:
+            continue
         if runs and runs[-1][1] == dtype and runs[-1][2] + runs[-1][3] * dtype.itemsize == offset:
             runs[-1] = (*runs[-1][:3], runs[-1][3] + count)
-        elif count:
+        else:
             runs.append((name, dtype, offset, count))
     return tuple(runs)
 
 
-def _require_finite(header: wire.Header, schema: Schema, placed: wire.Layout, body: bytearray, start: int = 0) -> None:
-    """WireError if any float is not finite, `loose` arrays aside. start: where in `body` the arrays begin."""
-    for name, number in header.scalars.items():
-        if type(number) is float and not math.isfinite(number):
-            raise WireError(f"'{name}' of '{header.kind}' is {number}; allowed: finite numbers", "non_finite")
-    for name, dtype, offset, count in _runs(placed, schema.loose):
-        if not wire.all_finite(np.ndarray(count, dtype, body, start + offset)):
-            raise WireError(
-                f"'{name}' or what follows it in '{header.kind}' holds nan or inf; allowed: finite", "non_finite"
-            )
+def _check(form: _Form, scalars: dict[str, wire.Scalar], body: bytes | bytearray) -> None:
+    """Floats are finite where they must be; a command makes sense."""
+    if form.schema.finite:
+        for name, number in scalars.items():
+            if type(number) is float and not math.isfinite(number):
+                raise WireError(f"'{name}' is {number}; allowed: finite numbers", "non_finite")
+        for name, dtype, offset, count in form.runs:
+            if not wire.all_finite(np.frombuffer(body, dtype, count, offset)):
+                raise WireError(f"'{name}' or what follows it holds nan or inf; allowed: finite", "non_finite")
+    if form.rule is not None:
+        form.rule(scalars, form.lengths)
 
 
 def _command_rule(scalars: dict[str, wire.Scalar], lengths: dict[str, int]) -> None:
@@ -284,4 +306,4 @@ def _command_rule(scalars: dict[str, wire.Scalar], lengths: dict[str, int]) -> N
             raise WireError(f"'{name}' of 'command' is {number}; allowed: more than 0", "shape")
 
 
-_RULES: dict[str, Callable[[dict[str, wire.Scalar], dict[str, int]], None]] = {"command": _command_rule}
+_RULES: dict[str, Rule] = {"command": _command_rule}

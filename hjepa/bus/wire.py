@@ -15,7 +15,8 @@ import hashlib
 import hmac
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
@@ -57,6 +58,7 @@ _MAGIC = b"hjep"
 _PREFIX = struct.Struct("<4sHHII")
 _ALIGN = 8
 _MAC_FLAG = 1
+_PADS = [bytes(-n % _ALIGN) for n in range(_ALIGN)]
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Scalar = bool | int | float | str
@@ -95,7 +97,8 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Header)
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)  # equal specs give the same object, see `layout`: compared by identity
+class Layout:
     """Where each buffer of a body lies."""
 
     specs: tuple[ArraySpec, ...]
@@ -118,49 +121,53 @@ def layout(specs: tuple[ArraySpec, ...]) -> Layout:
 
 
 @lru_cache(maxsize=1024)
-def _laid_out(arrays: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> Layout:
-    """The same for arrays to be sent."""
-    for name, dtype, _ in arrays:
+def laid_out(names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...], shapes: tuple[tuple[int, ...], ...]) -> Layout:
+    """How arrays to be sent will lie; WireError for a dtype that is not sent."""
+    specs = []
+    for name, dtype, shape in zip(names, dtypes, shapes, strict=True):
         if dtype not in _NAMES:
             raise WireError(f"array '{name}' has dtype {dtype}; {nearest(dtype.name, DTYPES)}", "shape")
-    return layout(tuple(ArraySpec(name, _NAMES[dtype], shape) for name, dtype, shape in arrays))
+        specs.append(ArraySpec(name, _NAMES[dtype], shape))
+    return layout(tuple(specs))
 
 
-def layout_of(arrays: Mapping[str, NDArray[Any]]) -> Layout:
-    """How arrays will lie; WireError for a dtype that is not sent."""
-    return _laid_out(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))
+def body_of(placed: Layout, arrays: Sequence[NDArray[Any]]) -> bytes:
+    """The arrays' bytes, of whatever memory layout and byte order they are, copied once."""
+    if placed.total > MAX_FRAME_BYTES:
+        raise WireError(f"arrays of {placed.total} bytes; allowed: {MAX_FRAME_BYTES}", "size")
+    parts: list[Any] = []
+    for (_, dtype, _, _), array in zip(placed.slots, arrays, strict=True):
+        plain = array if array.dtype == dtype else array.astype(dtype)
+        parts.append(plain.data if plain.flags.c_contiguous and plain.size else plain.tobytes())
+        pad = -plain.nbytes % _ALIGN
+        if pad:
+            parts.append(bytes(pad))
+    return b"".join(parts)
 
 
-def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key: bytes | None = None) -> bytearray:
-    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied once.
+def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key: bytes | None = None) -> bytes:
+    """Header and arrays to one frame; `header.arrays` is filled in here. Arrays of any layout are copied.
 
     key: authenticates the frame with a trailer.
     """
     values = [np.asarray(value) for value in (arrays or {}).values()]
-    placed = _laid_out(tuple((name, a.dtype, a.shape) for name, a in zip(arrays or (), values, strict=True)))
-    return write(msgspec.structs.replace(header, arrays=placed.specs), placed, values, key)
+    placed = laid_out(tuple(arrays or ()), tuple(a.dtype for a in values), tuple(a.shape for a in values))
+    return frame_of(msgspec.structs.replace(header, arrays=placed.specs), body_of(placed, values), key)
 
 
-def write(header: Header, placed: Layout, values: Iterable[NDArray[Any]], key: bytes | None = None) -> bytearray:
-    """The frame of a header that names its arrays already, laid out as `placed` says."""
+def frame_of(header: Header, body: bytes, key: bytes | None = None) -> bytes:
+    """The frame of a header that names the arrays of a body."""
     try:
         head = _encoder.encode(header)
     except (OverflowError, TypeError) as error:
         raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
-    size, body = len(head), placed.total
-    start = _PREFIX.size + size + -size % _ALIGN
-    end = start + body
-    if size > MAX_HEADER_BYTES or end + MAC_BYTES > MAX_FRAME_BYTES:
-        got = f"header {size}, arrays {body} bytes"
+    size, many = len(head), len(body)
+    if size > MAX_HEADER_BYTES or _PREFIX.size + size + many + _ALIGN + MAC_BYTES > MAX_FRAME_BYTES:
+        got = f"header {size}, arrays {many} bytes"
         raise WireError(f"'{header.kind}' is too large: {got}; allowed: {MAX_HEADER_BYTES}, {MAX_FRAME_BYTES}", "size")
-    frame = bytearray(end + MAC_BYTES) if key else bytearray(end)
-    _PREFIX.pack_into(frame, 0, _MAGIC, VERSION, _MAC_FLAG if key else 0, size, body)
-    frame[_PREFIX.size : _PREFIX.size + size] = head
-    for (_, dtype, shape, offset), array in zip(placed.slots, values, strict=True):
-        np.ndarray(shape, dtype, frame, start + offset)[...] = array
-    if key:
-        frame[end:] = mac(memoryview(frame)[:end], key)
-    return frame
+    prefix = _PREFIX.pack(_MAGIC, VERSION, _MAC_FLAG if key else 0, size, many)
+    frame = b"".join((prefix, head, _PADS[size % _ALIGN], body))
+    return frame + mac(frame, key) if key else frame
 
 
 def read(
@@ -179,13 +186,23 @@ def read(
     return header, content
 
 
-def laid_out(header: Header, size: int) -> Layout:
+def checked_layout(specs: tuple[ArraySpec, ...], size: int) -> Layout:
     """Where the arrays lie in a body of so many bytes; WireError if they do not fill it exactly."""
-    placed = layout(header.arrays)
+    placed = layout(specs)
     if placed.total != size:
         reason = "shape" if placed.total > size else "garbage"
         raise WireError(f"arrays of {placed.total} bytes are announced; the frame holds {size}", reason)
     return placed
+
+
+def arrays_of(placed: Layout, body: memoryview | bytearray) -> dict[str, NDArray[Any]]:
+    """Views of the arrays of a body."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, dtype, shape, offset in placed.slots:
+        arrays[name] = array = np.ndarray(shape, dtype, body, offset)
+        if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+            raise WireError("a bool array holds a byte other than 0 and 1")
+    return arrays
 
 
 def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES, key: bytes | None = None) -> Frame:
@@ -194,9 +211,8 @@ def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYT
     key: frames that were not authenticated with it are refused. None: a trailer is skipped unread.
     """
     header, body = read(frame, max_bytes, key)
-    arrays = {}
-    for name, dtype, shape, offset in laid_out(header, len(body)).slots:
-        arrays[name] = array = array_at(body, offset, dtype, shape)
+    arrays = arrays_of(checked_layout(header.arrays, len(body)), body)
+    for array in arrays.values():
         array.flags.writeable = False
     return Frame(header, arrays)
 
@@ -277,14 +293,6 @@ def _checked(spec: ArraySpec) -> tuple[np.dtype[Any], int]:
     if math.prod(n for n in spec.shape if n) * dtype.itemsize > MAX_FRAME_BYTES:  # also (0, huge): numpy refuses it
         raise WireError(f"array '{spec.name}' has shape {spec.shape}; allowed: {MAX_FRAME_BYTES} bytes", "size")
     return dtype, math.prod(spec.shape)
-
-
-def array_at(body: memoryview | bytearray, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A view of an array of a body."""
-    array: NDArray[Any] = np.ndarray(shape, dtype, body, offset)
-    if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
-        raise WireError("a bool array holds a byte other than 0 and 1")
-    return array
 
 
 def _padded(size: int) -> int:
