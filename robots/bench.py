@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hjepa.errors import HjepaError
-from hjepa.protocols import Driver
 from hjepa.types import NS, Array, JointTrajectory, Launch, Observation, RobotState
 
 LAUNCH = Launch(np.array([4.0, 0.5, 2.0]), np.array([-14.0, -0.5, 9.0]))
@@ -78,9 +77,8 @@ REAL_TIME = Tolerance(0.02, 0.05, 0.1, 0.1)  # encoders of hobby servos resolve 
 class Bench:
     """A driver, connected and armed, with simple motions for it and a way to let time pass."""
 
-    def __init__(self, driver: Any, kind: Kind, speed: float = 1.0) -> None:
-        """speed: share of the robot's limits that test motions may use, at most."""
-        self.driver, self.kind, self.speed = driver, kind, speed
+    def __init__(self, driver: Any, kind: Kind) -> None:
+        self.driver, self.kind = driver, kind
         self.tolerance = SIMULATED if kind.world else REAL_TIME
 
     def connect(self) -> Bench:
@@ -141,8 +139,8 @@ class Bench:
     def reach(self) -> Array:
         """How far (J,) a test motion goes: within limits, to the side with more room."""
         spec = self.driver.spec
-        fast = _USE * self.speed * spec.dq_max_rad_s * 2 * MOVE_S / np.pi
-        hard = _USE * self.speed * spec.ddq_max_rad_s2 * 2 * (MOVE_S / np.pi) ** 2
+        fast = _USE * spec.dq_max_rad_s * 2 * MOVE_S / np.pi
+        hard = _USE * spec.ddq_max_rad_s2 * 2 * (MOVE_S / np.pi) ** 2
         up, down = spec.q_max_rad - self.begin_rad, self.begin_rad - spec.q_min_rad
         size = np.minimum(np.minimum(_REACH_RAD, 0.4 * np.maximum(up, down)), np.minimum(fast, hard))
         return np.where(up >= down, size, -size)
@@ -177,8 +175,3 @@ class Bench:
         """Every joint must be on its way in the middle of a slide."""
         share = np.abs(seen.q_rad - self.begin_rad) / np.abs(self.reach())
         demand((share > 0.2).all(), f"{what}: went {share.min():.0%} of the way at the least; expected: about half")
-
-
-def connected(driver: Driver, speed: float = 1.0) -> Bench:
-    """A bench with this driver, connected and armed."""
-    return Bench(driver, kind_of(type(driver)), speed).connect()

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple
 
 from hjepa.errors import RobotError
 from hjepa.protocols import Driver
-from hjepa.types import RobotSpec
 from robots.bench import Bench, Kind, kind_of
 from robots.catalog import driver_class, entry
 from robots.clauses import Clause, clauses
 from robots.emulators.rig import RIGS, emulated
-from robots.spec import load_spec
+from robots.spec import load_spec, slowed
 
 Make = Callable[[], AbstractContextManager[Driver]]
 """Makes a driver that is not connected; leaving the context ends it, and the emulator behind it if there is one."""
-HARDWARE_SPEED = 0.1  # of the robot's limits, while a person is present
+HARDWARE_SHARE = 0.1  # of the speed and acceleration limits, which the guard then enforces
 
 
 class Result(NamedTuple):
@@ -34,10 +33,10 @@ class Result(NamedTuple):
     seconds: float
 
 
-def try_clause(clause: Clause, make: Make, kind: Kind, speed: float = 1.0) -> None:
+def try_clause(clause: Clause, make: Make, kind: Kind) -> None:
     """Try one clause on a new driver; raises whatever is wrong."""
     with make() as driver:
-        bench = Bench(driver, kind, speed)
+        bench = Bench(driver, kind)
         try:
             clause.test(bench if clause.fresh else bench.connect())
         finally:
@@ -45,12 +44,15 @@ def try_clause(clause: Clause, make: Make, kind: Kind, speed: float = 1.0) -> No
 
 
 def checks(make: Make, kind: Kind, *, hardware: bool = False) -> Iterator[Result]:
-    """The clauses that fit this kind of driver, one result each, in order."""
+    """The clauses that fit this kind of driver, one result each, in order; on hardware the tame ones.
+
+    Test motions use half of the speed and acceleration limits of the driver's spec: give hardware a slowed one.
+    """
     for clause in clauses(kind, hardware):
         begun = time.monotonic()
         message = ""
         try:
-            try_clause(clause, make, kind, HARDWARE_SPEED if hardware else 1.0)
+            try_clause(clause, make, kind)
         except Exception as error:  # noqa: BLE001  whatever a driver raises is the finding
             message = f"{type(error).__name__}: {error}"
         yield Result(clause.name, not message, message, time.monotonic() - begun)
@@ -59,11 +61,11 @@ def checks(make: Make, kind: Kind, *, hardware: bool = False) -> Iterator[Result
 def maker(name: str, robot: str | None = None, *, hardware: bool = False, **options: Any) -> tuple[Make, Kind]:
     """How a driver of the catalogue is made for a check, and its kind.
 
-    A driver of a real robot is made with its emulator, unless `hardware`. RobotError: no such driver, not installed,
-    or a real robot without an emulator.
+    A driver of a real robot is made with its emulator, unless `hardware`: the machine at a tenth of its limits.
+    RobotError: no such driver, not installed, or a real robot without an emulator.
     """
     known = entry(name)
-    spec: RobotSpec = load_spec(robot or known.robot)
+    spec = slowed(load_spec(robot or known.robot), HARDWARE_SHARE if hardware else 1.0)
     made = driver_class(name)
     if known.missing:
         raise RobotError(f"driver '{name}' needs the module '{known.missing[0]}'; allowed: {known.remedy}")
