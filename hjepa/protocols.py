@@ -101,6 +101,14 @@ class LowLevel(Protocol):
 
 
 @runtime_checkable
+class Repeats(Protocol):
+    """A low level whose search in bounded time can be repeated: told where it ended, it ends there again."""
+
+    scored: tuple[int, ...]  # candidates that each search of the latest `plan` scored
+    budget_scored: tuple[int, ...] | None  # where the searches of the next `plan` end; None: by the clock
+
+
+@runtime_checkable
 class Explains(Protocol):
     """A low level that tells what its latest `plan` chose (`plan_ms` is overwritten by the caller)."""
 

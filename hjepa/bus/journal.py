@@ -11,6 +11,7 @@ from hjepa.bus import wire
 from hjepa.bus.clock import MonotonicClock, VirtualClock
 from hjepa.bus.topics import Handled
 
+IDLE = "idle"  # source of what a node did by itself
 Write = Callable[[Handled], object]
 
 
@@ -23,21 +24,32 @@ class NotedClock:
 
     def now_ns(self) -> int:
         """A reading, noted."""
-        now = self.clock.now_ns()
-        self.reads.append(now)
-        return now
+        return self.noted(self.clock.now_ns)()
+
+    def noted(self, read: Callable[[], int]) -> Callable[[], int]:
+        """Another clock, such as a stopwatch, whose readings are noted among those of this one."""
+
+        def reading() -> int:
+            now = read()
+            self.reads.append(now)
+            return now
+
+        return reading
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.clock, name)
 
 
 class Journal:
-    """Collects the inputs of one turn of a node's loop and writes an entry for each, the readings with the last."""
+    """Collects the inputs of one turn of a node's loop and writes an entry for each, the readings with the last.
+
+    A turn that read the clock without an input, because of time that had passed, is an entry 'idle'.
+    """
 
     def __init__(self, clock: NotedClock, write: Write) -> None:
         self._clock, self._write = clock, write
         self._inputs: list[tuple[str, wire.Header, bytes]] = []
-        self.scored = -1
+        self.scored: tuple[int, ...] = ()
 
     def tap(self, source: str) -> Callable[[wire.Header, bytes], None]:
         """What a link calls for every frame that it accepts."""
@@ -52,12 +64,14 @@ class Journal:
         inputs, self._inputs = self._inputs, []
         reads = np.array(self._clock.reads, dtype=np.int64)
         self._clock.reads.clear()
+        if len(reads) and not inputs:
+            inputs = [(IDLE, wire.Header("handled", 0, 0, 0), b"")]
         for k, (source, header, frame) in enumerate(inputs):
             last = k == len(inputs) - 1
             self._write(
                 Handled(
                     source, header.session, header.sequence, reads if last else reads[:0],
-                    np.frombuffer(frame, dtype=np.uint8), self.scored if last else -1,
+                    np.frombuffer(frame, dtype=np.uint8), np.array(self.scored if last else (), dtype=np.int64),
                 )
             )  # fmt: skip
-        self.scored = -1
+        self.scored = ()

@@ -311,13 +311,16 @@ class Requester(Link):
     def read(self, sequence: int) -> Message | None:
         """What has come, if it answers the question of this sequence."""
         try:
-            message = unpack(self.socket.recv())
+            frame = self.socket.recv()
+            message = unpack(frame)
         except WireError as error:
             self.drops[error.reason] += 1
             return None
         if message.header.answers != sequence:
             self.drops["reordered"] += 1
             return None
+        if self.tap is not None:
+            self.tap(message.header, frame)
         return message
 
 

@@ -154,6 +154,8 @@ class Node:
                 if self.journal is not None:
                     self.journal.turn()
             self._idle()
+            if self.journal is not None:
+                self.journal.turn()
 
     @property
     def stopping(self) -> bool:
@@ -184,7 +186,7 @@ class Node:
         """Note what these links accept, by topic (underscores for hyphens), and publish it."""
         publisher = self._publish_on(f"{self.name}-journal")
         clock = NotedClock(self.clock)
-        self.now_ns = clock.now_ns
+        self.now_ns, self.stopwatch_ns = clock.now_ns, clock.noted(self.stopwatch_ns)
         self.journal = Journal(clock, lambda entry: publisher.send("handled", entry, stamp_ns=self.clock.now_ns()))
         for topic, link in inputs.items():
             link.tap = self.journal.tap(topic.replace("_", "-"))

@@ -23,7 +23,7 @@ from hjepa.bus.node import BusConfig, Context, Node, Reply
 from hjepa.bus.topics import Empty, Energies, ReachRequest, Reset
 from hjepa.errors import LinkError, WireError
 from hjepa.handover import Handover
-from hjepa.protocols import Explains, HighLevel, LowLevel
+from hjepa.protocols import Explains, HighLevel, LowLevel, Repeats
 from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
 
 
@@ -217,6 +217,8 @@ class LowNode(Level):
         started = self.stopwatch_ns()
         command = None if goal is None else self.low.plan(observation, goal)
         ms = self._timed(started) if goal is not None else 0.0
+        if self.journal is not None and goal is not None and isinstance(self.low, Repeats):
+            self.journal.scored = self.low.scored
         sent = command is not None and goal is not None and self._send(command, goal, message)
         if self.config.lockstep and not sent:
             self.commands.send("pass", Empty(), stamp_ns=self.now_ns(), answers=message.header.sequence)
@@ -225,8 +227,6 @@ class LowNode(Level):
             if isinstance(self.low, Explains):
                 plan = self.low.explain()._replace(plan_ms=ms)
             self.plans.send("plan", plan, stamp_ns=self.now_ns(), answers=message.header.sequence)
-            if self.journal is not None:
-                self.journal.scored = plan.candidates
 
     def _goal_for(self, observation: Observation) -> Goal | None:
         """The goal in force, unless it has been for too long: then nothing is planned, and the driver brakes."""

@@ -1,7 +1,7 @@
 """What travels on the bus: topics, the kinds of message on each, and which value of hjepa.types a kind carries.
 
 Legend of dimensions: J joints, K tracker slots, H trajectory samples, D upper latent, C candidates, M motor latent,
-B bytes, N anything. A letter stands for one length within a message; a digit is that length exactly.
+B bytes, S searches, N anything. A letter stands for one length within a message; a digit is that length exactly.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Handled(NamedTuple):
     sequence: int  # of the input frame
     reads_ns: NDArray[Any]  # int64 (R,) every reading of the node's clock meanwhile, in order
     frame: NDArray[Any]  # uint8 (B,) the input itself, for request channels; streams are recorded anyway
-    scored: int  # candidates that the low level scored meanwhile; -1: none
+    scored: NDArray[Any]  # int64 (S,) candidates that each search of the low level scored meanwhile
 
 
 class Record(NamedTuple):
@@ -210,7 +210,7 @@ KINDS: dict[str, Schema] = {
     "record": Schema(Record, finite=False),
     "time": Schema(Time),
     "ledger": Schema(Ledger),
-    "handled": Schema(Handled, {"reads_ns": (I8, "N"), "frame": (U1, "B")}),
+    "handled": Schema(Handled, {"reads_ns": (I8, "N"), "frame": (U1, "B"), "scored": (I8, "S")}),
     "error": Schema(Text),
 } | {
     name: Schema(Empty)

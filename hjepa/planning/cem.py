@@ -26,7 +26,14 @@ class CrossEntropy:
         self.generator.manual_seed(seed)
 
     @torch.no_grad()
-    def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
+    def plan(
+        self,
+        residual: Residual,
+        starts: Tensor,
+        iterations: int,
+        deadline_s: float | None = None,
+        budget: int | None = None,
+    ) -> Plan:
         """Minimise from starts (C, X): the first round samples around each start."""
         began = time.monotonic()
         X = starts.shape[1]
@@ -35,7 +42,8 @@ class CrossEntropy:
         best_x, best_e, evaluations = starts[0], torch.inf, 0
         best_r, begun, pool = torch.empty(0), torch.empty(0), starts
         for k in range(iterations):
-            if deadline_s is not None and time.monotonic() - began > deadline_s and k > 0:
+            late = deadline_s is not None and time.monotonic() - began > deadline_s
+            if k > 0 and (late or (budget is not None and evaluations >= budget)):
                 break
             noise = torch.randn(self.candidates, X, generator=self.generator)
             x = torch.cat([pool, mean + std * noise])

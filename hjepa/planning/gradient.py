@@ -36,16 +36,30 @@ class GaussNewton:
         """Nothing to begin again: the search draws no random numbers."""
 
     @torch.no_grad()
-    def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan:
+    def plan(
+        self,
+        residual: Residual,
+        starts: Tensor,
+        iterations: int,
+        deadline_s: float | None = None,
+        budget: int | None = None,
+    ) -> Plan:
         """Minimise from starts (C, X); `deadline_s` seconds from now on, no iteration is begun that
-        would end later than that if it took as long as the one before it."""
-        found = self.descend(residual, starts, iterations, deadline_s)
+        would end later than that if it took as long as the one before it, and none once `budget` were scored."""
+        found = self.descend(residual, starts, iterations, deadline_s, budget)
         order = torch.argsort(found.energy)
         x, best = found.x[order], order[0]
         return Plan(x[0], float(found.energy[best]), x, found.evaluations, found.residuals[best], found.begun[0])
 
     @torch.no_grad()
-    def descend(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Descent:
+    def descend(
+        self,
+        residual: Residual,
+        starts: Tensor,
+        iterations: int,
+        deadline_s: float | None = None,
+        budget: int | None = None,
+    ) -> Descent:
         """Gauss-Newton from every start (C, X) by itself."""
         began = now = time.monotonic()
         took = 0.0
@@ -57,7 +71,8 @@ class GaussNewton:
         evaluations, r0, begun, jacobian = 0, torch.empty(0), torch.empty(0), torch.empty(0)
         for k in range(iterations + 1):
             took, now = time.monotonic() - now, time.monotonic()
-            if k > 0 and deadline_s is not None and now - began + took > deadline_s:
+            late = deadline_s is not None and now - began + took > deadline_s
+            if k > 0 and (late or (budget is not None and evaluations >= budget)):
                 break
             if k == iterations:  # score the last step only
                 r = residual(x)[:, None]

@@ -30,10 +30,19 @@ class Plan(NamedTuple):
 
 
 class Planner(Protocol):
-    """Minimises a residual from given starts within a count of iterations or a deadline."""
+    """Minimises a residual from given starts within a count of iterations, and a deadline or a count of candidates."""
 
     def reset(self, seed: int = 0) -> None:
         """Begin again: what is drawn from now on depends on the seed alone."""
         ...
 
-    def plan(self, residual: Residual, starts: Tensor, iterations: int, deadline_s: float | None = None) -> Plan: ...
+    def plan(
+        self,
+        residual: Residual,
+        starts: Tensor,
+        iterations: int,
+        deadline_s: float | None = None,
+        budget: int | None = None,
+    ) -> Plan:
+        """`deadline_s` from now on, or once `budget` candidates were scored, no iteration is begun."""
+        ...

@@ -30,7 +30,7 @@ from hjepa.planning.objectives import (
     StrokeResidual,
     own_residuals,
 )
-from hjepa.planning.protocols import Planner, Residual
+from hjepa.planning.protocols import Plan, Planner, Residual
 from hjepa.planning.recorded import RecordedEnergy
 from hjepa.planning.recorded import record as recorded
 from hjepa.planning.several import Several
@@ -146,6 +146,8 @@ class StrokePlanner:
             self._see = recorded(level, level.see, (torch.zeros(1, c.window, 3), torch.ones(1, c.window), *joints))
             self._foresee = recorded(level, self._outcome, (torch.zeros(1, c.state), torch.zeros(1, X)))
             self._decode = recorded(level, level.codec.decode, (torch.zeros(1, X - 1),))
+        self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
+        self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
@@ -205,7 +207,7 @@ class StrokePlanner:
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
-        self._began = time.monotonic()
+        self._began, self.scored = time.monotonic(), ()
         if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
             return None
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
@@ -224,10 +226,16 @@ class StrokePlanner:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
 
-    def _left(self) -> float | None:
-        """Seconds left to search in."""
-        budget = self.config.budget_s
-        return None if budget is None else self._began + budget - time.monotonic()
+    def _descend(self, residual: Scorer, starts: Tensor, iterations: int) -> Plan:
+        """A search in the time that is left, or as far as the one that is repeated."""
+        left_s, budget = None, None
+        if self.budget_scored is not None:
+            budget = next(iter(self.budget_scored[len(self.scored) :]), None)
+        elif self.config.budget_s is not None:
+            left_s = self._began + self.config.budget_s - time.monotonic()
+        found = self.planner.plan(residual, starts, iterations, left_s, budget)
+        self.scored = (*self.scored, found.evaluations)
+        return found
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -276,7 +284,7 @@ class StrokePlanner:
         if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
             warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
-        plan = self.planner.plan(residual, warm, c.iterations, self._left())
+        plan = self._descend(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
         now = _half_square(plan.begun[: -self._own]) + old.own
@@ -294,11 +302,11 @@ class StrokePlanner:
             own = _half_square(residual(proposals[:1])[0, -self._own :])
             return Found(proposals[0], float(energy[0]), own, proposals[:1], len(proposals))
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
-        rough = self.planner.plan(residual, proposals[: c.first_starts], half, self._left())
+        rough = self._descend(residual, proposals[: c.first_starts], half)
         starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
             starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
-        plan = self.planner.plan(residual, starts, c.first_iterations - half, self._left())
+        plan = self._descend(residual, starts, c.first_iterations - half)
         own = _half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts], count + plan.evaluations)
 
