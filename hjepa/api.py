@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,10 @@ from hjepa import __version__, build, factories
 from hjepa import config as settings
 from hjepa.bus.graph import Episode, Graph
 from hjepa.bus.inproc import InprocGraph
-from hjepa.bus.processes import NodeSpec, ProcessGraph
+from hjepa.bus.processes import ProcessGraph
 from hjepa.config import Config, RobotSection
 from hjepa.diary import decision_of
-from hjepa.errors import ConfigError, DataError
+from hjepa.errors import ConfigError, DataError, extra
 from hjepa.evaluation.baselines import ClassicalAgent
 from hjepa.evaluation.episodes import Reference, feed_of, humans, measure, run
 from hjepa.evaluation.feasible import NEXT_LAUNCH_S, Starts, judge, stand, stroke_seed
@@ -155,17 +155,19 @@ def weights_seed(config: Config) -> int:
     return int(build.low_bundle(config, load_spec(config.robot.name)).header.get("seed", 0))
 
 
-def play_bus(system: System, *, processes: bool = False, gui: bool = False) -> Iterator[Played]:
+def play_bus(
+    system: System, *, processes: bool = False, gui: bool = False, log: Path | None = None
+) -> Iterator[Played]:
     """The same with robot, low and high level as nodes that talk over ZMQ: threads of this process, or processes.
 
-    ConfigError for agents that have no two levels.
+    log: record all that is said into this file (.mcap). ConfigError for agents that have no two levels.
     """
     c = system.config
     if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
         raise ConfigError(f"agent '{c.agent.name}' has no two levels; over the bus play: {allowed}")
     system.starts()
-    with _graph(c, system.spec, processes, gui) as graph:
+    with _graph(c, system.spec, processes, gui, log is not None) as graph, _logged(log, c, graph):
         yield from play_over(graph, system)
 
 
@@ -194,20 +196,29 @@ def play_over(graph: Graph, system: System, *, finish: bool = False) -> Iterator
         yield Played(result, _recording(episode))
 
 
-def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool) -> Graph:
+def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool, journal: bool = False) -> Graph:
     """Driver, high and low of a configuration, not started yet."""
     period = c.low.replan_period_ms // 10
     timing: dict[str, Any] = {"clock": c.run.clock, "low_period_ticks": period, "high_period_ticks": period}
+    timing["journal"] = journal
     if not processes:
         world = factories.build_world(c, gui, record=True)
         return InprocGraph(world, build.build_high(c, c.agent.name), build.build_low(c, spec, c.agent.name), **timing)
-    text = c.model_dump_json()
-    nodes = {
-        "driver": NodeSpec("hjepa.factories:make_world", {"config": text, "gui": gui}),
-        "high": NodeSpec("hjepa.factories:make_high", {"config": text}),
-        "low": NodeSpec("hjepa.factories:make_low", {"config": text}),
-    }
-    return ProcessGraph(nodes, **timing)
+    return ProcessGraph(factories.node_specs(c, gui), **timing)
+
+
+@contextmanager
+def _logged(log: Path | None, config: Config, graph: Graph) -> Iterator[None]:
+    """Record a running graph into a file while the block runs; None: do not."""
+    if log is None:
+        yield
+        return
+    with extra("log"):
+        from hjepa.bus.listen import Place
+        from hjepa.bus.record import recording
+        from hjepa.provenance import about_of
+    with recording(Place(graph.config.base, graph.context), log, about_of(config, graph.config)):
+        yield
 
 
 def decisions_of(episode: Episode) -> list[tuple[int, Decision]]:

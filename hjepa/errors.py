@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class HjepaError(Exception):
@@ -60,3 +61,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}allowed: {', '.join(names)}"
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Imports in the block may lack a package that the extra `name` brings: ConfigError with the line to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"this needs the package '{error.name}': pip install 'hjepa[{name}]'") from error

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hjepa.bus.processes import NodeSpec
 from hjepa.config import Config
 
 if TYPE_CHECKING:
     from hjepa.planning.hierarchy import HighPlanner
     from hjepa.planning.stroke_planner import StrokePlanner
     from robots.sim.world import SimulatedCourt
+
+
+def node_specs(config: Config, gui: bool = False) -> dict[str, NodeSpec]:
+    """How each node of a configuration's graph is built in a process of its own."""
+    text = config.model_dump_json()
+    return {
+        "driver": NodeSpec("hjepa.factories:make_world", {"config": text, "gui": gui}),
+        "high": NodeSpec("hjepa.factories:make_high", {"config": text}),
+        "low": NodeSpec("hjepa.factories:make_low", {"config": text}),
+    }
 
 
 def build_world(config: Config, gui: bool = False, record: bool = False, speed_share: float = 1.0) -> SimulatedCourt:

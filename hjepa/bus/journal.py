@@ -50,6 +50,7 @@ class Journal:
         self._clock, self._write = clock, write
         self._inputs: list[tuple[str, wire.Header, bytes]] = []
         self.scored: tuple[int, ...] = ()
+        self.episode = 0
 
     def tap(self, source: str) -> Callable[[wire.Header, bytes], None]:
         """What a link calls for every frame that it accepts."""
@@ -70,7 +71,7 @@ class Journal:
             last = k == len(inputs) - 1
             self._write(
                 Handled(
-                    source, header.session, header.sequence, reads if last else reads[:0],
+                    source, header.session, header.sequence, self.episode, reads if last else reads[:0],
                     np.frombuffer(frame, dtype=np.uint8), np.array(self.scored if last else (), dtype=np.int64),
                 )
             )  # fmt: skip

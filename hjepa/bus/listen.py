@@ -13,10 +13,19 @@ from hjepa.bus import wire
 from hjepa.bus.link import Link, Requester
 from hjepa.bus.node import STATUS
 from hjepa.bus.readable import decoded_or_none
+from hjepa.bus.security import Keys
 from hjepa.bus.topics import TOPICS, Empty, Status, Topic, address
 from hjepa.errors import LinkError, nearest
 
 _ASK_S = 0.5
+
+
+class Place(NamedTuple):
+    """Where a graph is, and what lets a tool in."""
+
+    base: str  # see topics.address
+    context: zmq.Context[Any] | None = None  # needed for inproc
+    keys: Keys | None = None  # of `tools`, needed for tcp with CURVE
 
 
 class Heard(NamedTuple):
@@ -53,16 +62,18 @@ def chosen(names: Iterable[str] | None) -> list[str]:
     return known if names is None else list(names)
 
 
-def listen(base: str, topic: str, context: zmq.Context[Any] | None = None) -> Link:
+def listen(place: Place, topic: str) -> Link:
     """A socket that receives every frame of a stream; its queue has no bound."""
-    link = Link(zmq.SUB, address(base, topic), False, context, RCVHWM=0)
+    where = address(place.base, topic)
+    link = Link(zmq.SUB, where, False, place.context, place.keys, TOPICS[topic].owner, RCVHWM=0)
     link.socket.subscribe(b"")
     return link
 
 
-def node_status(base: str, node: str, context: zmq.Context[Any] | None = None) -> Status | None:
+def node_status(place: Place, node: str) -> Status | None:
     """How a node is; None if it does not answer."""
-    with Requester(address(base, f"{node}-control"), context=context) as ask:
+    where = address(place.base, f"{node}-control")
+    with Requester(where, context=place.context, keys=place.keys, owner=node) as ask:
         try:
             found: Status = ask.request(STATUS, Empty(), timeout_s=_ASK_S).value
         except LinkError:
@@ -70,15 +81,13 @@ def node_status(base: str, node: str, context: zmq.Context[Any] | None = None) -
     return found
 
 
-def heard(
-    base: str, topics: list[str], seconds: float = float("inf"), context: zmq.Context[Any] | None = None
-) -> Iterator[Heard]:
+def heard(place: Place, topics: list[str], seconds: float = float("inf")) -> Iterator[Heard]:
     """Frames of some streams for so long, as they come."""
     links: dict[zmq.Socket[bytes], tuple[str, Link]] = {}
     poller = zmq.Poller()
     try:
         for topic in topics:
-            link = listen(base, topic, context)
+            link = listen(place, topic)
             links[link.socket] = topic, link
             poller.register(link.socket, zmq.POLLIN)
         end = time.monotonic() + seconds
@@ -103,14 +112,12 @@ def pace(received_s: list[float], size: int, seconds: float) -> Pace:
     return Pace(count, hz, mean_ms, float(gaps_ms.std()), float(gaps_ms.max()), size / seconds)
 
 
-def paces(
-    base: str, seconds: float, topics: list[str] | None = None, context: zmq.Context[Any] | None = None
-) -> dict[str, Pace]:
+def paces(place: Place, seconds: float, topics: list[str] | None = None) -> dict[str, Pace]:
     """How each stream comes, listened to for so long."""
     names = [topic.name for topic in streams()] if topics is None else topics
     at: dict[str, list[float]] = {name: [] for name in names}
     size = dict.fromkeys(names, 0)
-    for item in heard(base, names, seconds, context):
+    for item in heard(place, names, seconds):
         at[item.topic].append(item.received_s)
         size[item.topic] += item.size
     return {name: pace(at[name], size[name], seconds) for name in names}

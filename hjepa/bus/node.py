@@ -233,6 +233,8 @@ class Node:
         if kind == "reset":
             self._restart(message.header.session)
             self.state = "running"
+            if self.journal is not None:
+                self.journal.episode += 1
         return self._handle(kind, message.value)
 
     def _handle(self, kind: str, value: Any) -> Reply:

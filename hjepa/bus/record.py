@@ -1,6 +1,6 @@
 """Records the streams of a running graph into a file, see logfile.
 
-with recording(graph.config.base, Path("run.mcap"), about, context=graph.context):   # in a thread
+with recording(Place(graph.config.base, graph.context), Path("run.mcap"), about):   # in a thread
     graph.play(start, launch, seed)
 """
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import zmq
 
 from hjepa.bus.link import Link
-from hjepa.bus.listen import chosen, listen, node_status
+from hjepa.bus.listen import Place, chosen, listen, node_status
 from hjepa.bus.logfile import About, LogWriter
 from hjepa.bus.topics import TOPICS
 
@@ -58,17 +58,16 @@ class Recorder:
 
     def __init__(
         self,
-        base: str,
+        place: Place,
         out: Path,
         about: About | None = None,
         *,
         topics: Iterable[str] | None = None,
-        context: zmq.Context[Any] | None = None,
         readable: bool = True,
     ) -> None:
-        """topics: None for every stream. context: needed for inproc addresses. readable: also what Foxglove plots."""
-        self.base, self.out, self.about = base, out, about
-        self.topics, self.context, self.readable = chosen(topics), context, readable
+        """topics: None for every stream. readable: also what Foxglove plots."""
+        self.place, self.out, self.about = place, out, about
+        self.topics, self.readable = chosen(topics), readable
         self.frames: Counter[str] = Counter()
         self.gaps = Gaps()
         self.heard = threading.Event()  # set once every node that answers sends to this recorder too
@@ -78,7 +77,7 @@ class Recorder:
         began_s = time.monotonic()
         with LogWriter(self.out, self.about, readable=self.readable) as writer:
             before = self._subscribers()
-            links = {topic: listen(self.base, topic, self.context) for topic in self.topics}
+            links = {topic: listen(self.place, topic) for topic in self.topics}
             try:
                 self._await_heard(before, stop)
                 self._receive(writer, links, stop)
@@ -122,7 +121,7 @@ class Recorder:
         """How many listen to each topic, as far as its owner answers."""
         found: dict[str, int] = {}
         for owner in sorted({TOPICS[name].owner for name in self.topics}):
-            status = node_status(self.base, owner, self.context)
+            status = node_status(self.place, owner)
             if status is None:
                 continue  # not started yet, or gone
             mine = [name for name in self.topics if TOPICS[name].owner == owner]
@@ -141,10 +140,10 @@ class Recorder:
 
 
 @contextmanager
-def recording(base: str, out: Path, about: About | None = None, **options: Any) -> Iterator[Recorder]:
+def recording(place: Place, out: Path, about: About | None = None, **options: Any) -> Iterator[Recorder]:
     """Record in a thread while the block runs; options as for Recorder. An error of the recorder is raised at the end
     of the block."""
-    recorder = Recorder(base, out, about, **options)
+    recorder = Recorder(place, out, about, **options)
     stop = threading.Event()
     errors: list[BaseException] = []
 

@@ -24,6 +24,7 @@ class Running(msgspec.Struct, frozen=True):
     base: str  # see topics.address
     pid: int  # of the process that started it
     name: str = ""
+    keys: str = ""  # folder of keys, see security; "": none
     about: dict[str, Any] = {}  # as logfile.About, for recordings
 
     @property
@@ -74,7 +75,7 @@ def find(at: str | None = None) -> Running:
 
 
 @contextmanager
-def announced(name: str, base: str, about: dict[str, Any] | None = None) -> Iterator[Path]:
+def announced(name: str, base: str, about: dict[str, Any] | None = None, keys: str = "") -> Iterator[Path]:
     """Tools find the graph under its name while the block runs. LinkError if that name is taken."""
     where = folder()
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def announced(name: str, base: str, about: dict[str, Any] | None = None) -> Iter
         raise LinkError(f"a graph '{name}' runs already; give another name, or end that one")
     path = where / f"{name}.json"
     part = path.with_suffix(f".{os.getpid()}.part")
-    said = {"name": name, "base": base, "pid": os.getpid(), "about": about or {}}
+    said = {"name": name, "base": base, "pid": os.getpid(), "keys": keys, "about": about or {}}
     part.write_text(json.dumps(said), encoding="utf-8")
     part.replace(path)
     try:

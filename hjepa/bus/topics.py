@@ -94,6 +94,7 @@ class Handled(NamedTuple):
     source: str  # topic of the input, or a request channel
     session: int
     sequence: int  # of the input frame
+    episode: int  # how many the node has begun since it was started: it may remember those before
     reads_ns: NDArray[Any]  # int64 (R,) every reading of the node's clock meanwhile, in order
     frame: NDArray[Any]  # uint8 (B,) the input itself, for request channels; streams are recorded anyway
     scored: NDArray[Any]  # int64 (S,) candidates that each search of the low level scored meanwhile

@@ -55,6 +55,8 @@ TABLE: dict[str, set[str]] = {
     "hjepa/api.py": ANY,
     "hjepa/build.py": ANY,
     "hjepa/factories.py": ANY,
+    "hjepa/provenance.py": ANY,
+    "hjepa/export": {"pyarrow", "av", "hjepa.bus"},  # recordings to the formats of others
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -79,9 +81,9 @@ NEVER: dict[str, set[str]] = {
     "robots": {"torch", "zmq"},
 }
 NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api by cli alone
-CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories"}
+CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance"}
 ASSEMBLY = (
-    *("hjepa/cli", "hjepa/api.py", "hjepa/build.py", "hjepa/factories.py", "hjepa/__init__.py"),
+    *("hjepa/cli", "hjepa/api.py", "hjepa/build.py", "hjepa/factories.py", "hjepa/provenance.py", "hjepa/__init__.py"),
     "hjepa/launching/conductor.py",
 )
 

@@ -19,7 +19,7 @@ from hjepa.bus import wire
 from hjepa.bus.fake import PointHigh, PointLow, PointWorld
 from hjepa.bus.inproc import InprocGraph
 from hjepa.bus.link import Publisher
-from hjepa.bus.listen import chosen, streams
+from hjepa.bus.listen import Place, chosen, streams
 from hjepa.bus.logfile import About, Log, LogWriter, sha256
 from hjepa.bus.messages import pack
 from hjepa.bus.record import Gaps, Recorder, recording
@@ -54,7 +54,7 @@ def played(tmp_path):
     path = tmp_path / "run.mcap"
     with (
         InprocGraph(PointWorld(), PointHigh(), PointLow(), session=5) as graph,
-        recording(graph.config.base, path, ABOUT, context=graph.context) as recorder,
+        recording(Place(graph.config.base, graph.context), path, ABOUT) as recorder,
     ):
         episode = graph.play(START, LAUNCH, 3)
     return path, episode, recorder
@@ -77,7 +77,7 @@ def test_the_frames_are_those_of_the_wire_byte_for_byte(tmp_path):
     with (
         zmq.Context() as context,
         Publisher(address(base, "plan"), context=context) as publisher,
-        recording(base, path, topics=["plan"], context=context),
+        recording(Place(base, context), path, topics=["plan"]),
     ):
         publisher.wait_subscribers(1, 5.0)
         sent = [bytes(publisher.send("plan", PLAN, stamp_ns=k)) for k in range(5)]
@@ -148,9 +148,10 @@ def test_a_damaged_chunk_ends_the_recording_there_and_is_named(tmp_path):
 RECORDER = """
     import sys, time
     from pathlib import Path
+    from hjepa.bus.listen import Place
     from hjepa.bus.record import Recorder
     print("recording", flush=True)
-    Recorder(sys.argv[1], Path(sys.argv[2]), topics=["plan"]).run(lambda: False)
+    Recorder(Place(sys.argv[1]), Path(sys.argv[2]), topics=["plan"]).run(lambda: False)
 """
 
 
@@ -216,7 +217,7 @@ def test_losses_are_told_and_kept_in_the_file(tmp_path):
     with (
         zmq.Context() as context,
         Publisher(address("inproc://lossy", "plan"), context=context) as publisher,
-        recording("inproc://lossy", path, topics=["plan"], context=context),
+        recording(Place("inproc://lossy", context), path, topics=["plan"]),
     ):
         publisher.wait_subscribers(1, 5.0)
         for sequence in (0, 1, 5):
@@ -244,14 +245,14 @@ def test_an_error_of_the_recording_thread_reaches_its_caller(tmp_path):
     with (
         zmq.Context() as context,
         pytest.raises(DataError, match="No such file"),
-        recording("inproc://nobody", out, context=context),
+        recording(Place("inproc://nobody", context), out),
     ):
         pass
 
 
 def test_a_recorder_may_start_before_the_graph(tmp_path):
     with zmq.Context() as context:
-        recorder = Recorder("inproc://later", tmp_path / "a.mcap", topics=["plan"], context=context)
+        recorder = Recorder(Place("inproc://later", context), tmp_path / "a.mcap", topics=["plan"])
         assert recorder.run(lambda: True).frames == {}
     assert list(Log(tmp_path / "a.mcap")) == []
 

@@ -1,0 +1,69 @@
+"""What a recording says of where it comes from, and whether what lies here is still the same."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hjepa import __version__, build, factories
+from hjepa import config as settings
+from hjepa.bus.logfile import About, Log, sha256
+from hjepa.bus.node import BusConfig
+from hjepa.bus.processes import NodeSpec
+from hjepa.bus.processes import build as build_object
+from hjepa.config import Config
+from hjepa.errors import DataError, WeightsError
+
+PACKAGES = ("numpy", "torch", "pyzmq", "msgspec", "pybullet")  # whose version may change what a level says
+NOT_KEPT = ("base", "keys", "journal")  # of a graph: where it was, what was secret, and what a replay has no use for
+LEVELS = ("low", "high")
+
+
+def about_of(config: Config, bus: BusConfig) -> About:
+    """What to keep of a configuration and of its graph, hashes of the weights included."""
+    kept = {name: value for name, value in msgspec.to_builtins(bus).items() if name not in NOT_KEPT}
+    return About(
+        settings.dump(config),
+        {"task": config.task.seed},
+        {name: sha256(path) for name in LEVELS if (path := build.weights_path(config, name)).exists()},
+        versions(),
+        {name: msgspec.to_builtins(spec) for name, spec in factories.node_specs(config).items()},
+        kept,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of hjepa, Python and the packages that matter."""
+    found = {"hjepa": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def rebuild(log: Log, node: str) -> Any:
+    """The object that a node of a recording wraps; WeightsError unless the weights here are those it was made with."""
+    spec = log.about.nodes.get(node)
+    if spec is None:
+        known = ", ".join(log.about.nodes) or "none"
+        raise DataError(f"{log.path}: it does not say how node '{node}' is built; nodes it tells of: {known}")
+    made = NodeSpec(**spec)
+    if "config" in made.args:
+        _check_weights(log, Config.model_validate_json(made.args["config"]))
+    return build_object(made.factory, made.args)
+
+
+def _check_weights(log: Log, config: Config) -> None:
+    for name, wanted in log.about.weights.items():
+        path: Path = build.weights_path(config, name)
+        got = sha256(path) if path.exists() else "no file"
+        if got != wanted:
+            raise WeightsError(
+                f"'{path}' is {got[:12]} (SHA-256), {log.path} was recorded with {wanted[:12]}: put those weights there"
+            )
