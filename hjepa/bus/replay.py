@@ -63,8 +63,7 @@ def replay(log: Log, name: str, made: Any) -> Replayed:
 
     DataError if the recording does not hold what that takes.
     """
-    if name not in LEVELS:
-        raise DataError(f"node '{name}' cannot be replayed; {nearest(name, LEVELS)}")
+    check_level(name)
     recorded = read(log, name)
     same: Counter[str] = Counter()
     unheard, turns = 0, 0
@@ -87,6 +86,12 @@ def replay(log: Log, name: str, made: Any) -> Replayed:
         except _Diverged as stop:
             divergence, unexplained = stop.divergence, 0
     return Replayed(name, turns, dict(same), unheard, unexplained, divergence)
+
+
+def check_level(name: str) -> None:
+    """DataError unless it is a node that can be replayed."""
+    if name not in LEVELS:
+        raise DataError(f"node '{name}' cannot be replayed; {nearest(name, LEVELS)}")
 
 
 class Bench:

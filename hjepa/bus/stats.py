@@ -13,10 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hjepa.bus import wire
+from hjepa.bus.topics import Ledger
 from hjepa.types import Array
 
 STAMPS = ("observed", "goal", "latent", "command", "actuated")
 LEGS = tuple(f"{a} -> {b}" for a, b in zip(STAMPS, STAMPS[1:], strict=False))
+
+
+def ledger_of(frame: wire.Frame) -> Ledger:
+    """The ledger that a frame of topic `ledger` carries."""
+    scalars: dict[str, Any] = dict(frame.header.scalars)
+    return Ledger(**scalars)
 
 
 class Leg(NamedTuple):
@@ -43,12 +51,16 @@ class Stats(NamedTuple):
 
 
 def durations_ms(ledgers: Sequence[Any]) -> Array:
-    """Legs (N, 4) of ledgers; a stamp of 0 or less (a stage that the graph lacks) makes its legs nan."""
+    """Legs (N, 4) of ledgers; a stamp of 0 or less (a stage that the graph lacks) makes its legs nan.
+
+    A goal that was there before the observation was not waited for: its leg is 0.
+    """
     stamps = np.array([[getattr(ledger, f"{name}_ns") for name in STAMPS] for ledger in ledgers], dtype=np.int64)
     stamps = stamps.reshape(-1, len(STAMPS))
-    legs = np.diff(stamps, axis=1) / 1e6  # as integers first: ns since boot exceed a double's whole numbers
     known = stamps > 0
     known[:, 0] = True  # simulated time begins at 0
+    stamps[:, 1] = np.maximum(stamps[:, 0], stamps[:, 1])
+    legs = np.diff(stamps, axis=1) / 1e6  # as integers first: ns since boot exceed a double's whole numbers
     return np.where(known[:, 1:] & known[:, :-1], legs, np.nan)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hjepa import __version__
-from hjepa.cli import collect, configure, demo, evaluate, launch, robots, train
+from hjepa.cli import bus, collect, configure, demo, evaluate, launch, robots, train
 from hjepa.errors import HjepaError
 
 USAGE, INTERRUPTED = 2, 130
@@ -33,6 +33,7 @@ app.command("train")(train.train)
 app.command("config")(configure.configure)
 app.command("launch")(launch.launch)
 app.add_typer(robots.app, name="robots")
+app.add_typer(bus.app, name="bus")
 
 
 def _version(wanted: bool) -> None:

@@ -27,6 +27,9 @@ def demo(
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write demo.mp4.")] = True,
     processes: Annotated[bool, typer.Option("--processes", help="Robot, low and high as processes over ZMQ.")] = False,
     gui: Annotated[bool, typer.Option("--gui", help="Open PyBullet's window (needs a display).")] = False,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="Record all messages (.mcap); see `hjepa bus`.")
+    ] = None,
     clock: options.Clock = None,
     sets: options.Sets = None,
 ) -> None:
@@ -44,6 +47,8 @@ def demo(
         **options.feed_changes(feed),
     )
     files.check_folder(out)
+    if log is not None:
+        files.check_file(log)
     settings = options.settings(config, changes)
     from hjepa import api
 
@@ -53,8 +58,12 @@ def demo(
     with play.judging(console) as judging:
         system.starts(judging=judging)
     begun = time.monotonic()
-    over_bus = processes or system.two_levels
-    source = api.play_bus(system, processes=processes, gui=gui) if over_bus else api.play(system, record=True, gui=gui)
+    over_bus = processes or log is not None or system.two_levels
+    source = (
+        api.play_bus(system, processes=processes, gui=gui, log=log)
+        if over_bus
+        else api.play(system, record=True, gui=gui)
+    )
     kept = play.show(console, source)
     reference = api.reference()
     summary = summarise(

@@ -53,6 +53,11 @@ def test_a_stage_that_the_graph_lacks_is_left_out():
     assert stats.legs[2].max_ms == 8.0 and stats.guilty == {"latent -> command": 1}
 
 
+def test_a_goal_that_was_there_before_the_observation_was_not_waited_for():
+    early = entry(-1500, 1510, 1, 2)
+    assert durations_ms([early]).tolist() == [[0.0, 10.0, 1.0, 2.0]]
+
+
 def test_simulated_time_may_begin_at_zero():
     assert durations_ms([entry(1, 2, 3, 4, start_ns=0)]).tolist() == [[1.0, 2.0, 3.0, 4.0]]
 
