@@ -19,12 +19,15 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self, cast
 
 import msgspec
+from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
+from mcap.opcode import Opcode
 from mcap.records import Channel, Message, Metadata
 from mcap.stream_reader import CRCValidationError, StreamReader
 from mcap.writer import CompressionType, Writer
@@ -189,11 +192,11 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cut = ""
+        self.metadata: dict[str, dict[str, str]] = {}
         try:
             self._end = self._whole_records()
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}; give a recording (.mcap)") from error
-        self.metadata = self._metadata()
         said = self.metadata.get("hjepa")
         if said is None:
             raise DataError(f"{path}: this MCAP file was not recorded by hjepa; allowed: files of `hjepa bus record`")
@@ -217,21 +220,11 @@ class Log:
             elif isinstance(record, Message) and record.channel_id in topics:
                 yield Entry(topics[record.channel_id], record.log_time, record.data)
 
-    def _metadata(self) -> dict[str, dict[str, str]]:
-        """All metadata records; chunks are skipped, not read."""
-        found = {}
-        for record in self._records(emit_chunks=True):
-            if isinstance(record, Metadata):
-                found[record.name] = record.metadata
-        return found
-
-    def _records(self, emit_chunks: bool = False) -> Iterator[Any]:
+    def _records(self) -> Iterator[Any]:
         with self.path.open("rb") as file:
             file.seek(len(_MAGIC))
             bounded = _Bounded(file, self._end)
-            reader = StreamReader(
-                cast("IO[bytes]", bounded), skip_magic=True, emit_chunks=emit_chunks, validate_crcs=True
-            )
+            reader = StreamReader(cast("IO[bytes]", bounded), skip_magic=True, validate_crcs=True)
             try:
                 yield from reader.records
             except (McapError, CRCValidationError, struct.error, RuntimeError, ValueError) as error:
@@ -239,7 +232,7 @@ class Log:
                     self.cut = f"damaged before byte {self._end - bounded.left}: {error}"
 
     def _whole_records(self) -> int:
-        """Where the last record ends that lies in the file as a whole."""
+        """Where the last record ends that lies in the file as a whole; metadata are read on the way, chunks skipped."""
         size = self.path.stat().st_size
         with self.path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
@@ -250,6 +243,9 @@ class Log:
                 opcode, length = _RECORD.unpack(file.read(_RECORD.size))
                 if opcode == 0 or length > size - end - _RECORD.size:
                     break
+                if opcode == Opcode.METADATA:
+                    found = Metadata.read(ReadDataStream(BytesIO(file.read(length))))
+                    self.metadata[found.name] = found.metadata
                 end += _RECORD.size + length
         tail = size - end
         self.cut = "" if tail == len(_MAGIC) else f"cut at byte {end} of {size}, as when a recorder is killed"

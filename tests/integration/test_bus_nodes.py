@@ -234,9 +234,10 @@ def test_a_journal_names_every_input_in_order_with_the_clock_as_it_was_read():
     seen = [entry.sequence for entry in heard if entry.source == "observation"]
     assert seen == sorted(set(seen))
     stamps = {m.header.sequence: m.header.stamp_ns for m in episode.messages["observation"]}
-    for entry in heard:
-        if entry.source == "observation" and entry.scored >= 0:
-            assert set(entry.reads_ns.tolist()) == {stamps[entry.sequence]}
+    worked = [entry for entry in heard if entry.source == "observation" and len(entry.reads_ns)]
+    assert len(worked) > 8
+    for entry in worked:  # beside those of a stopwatch, where it planned at once
+        assert entry.reads_ns[0] == stamps[entry.sequence]
     asked = [wire.decode(entry.frame.tobytes()).header.kind for entry in heard if entry.source == "reachability"]
     assert asked
     assert set(asked) == {"reach"}
