@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,41 @@ from hjepa.config import Config
 from hjepa.errors import DataError, WeightsError
 
 PACKAGES = ("numpy", "torch", "pyzmq", "msgspec", "pybullet")  # whose version may change what a level says
-NOT_KEPT = ("base", "keys", "journal")  # of a graph: where it was, what was secret, and what a replay has no use for
+NOT_KEPT = (
+    "base",
+    "hosts",
+    "keys",
+    "journal",
+)  # of a graph: where it was, what was secret, and what a replay has no use for
 LEVELS = ("low", "high")
 
 
-def about_of(config: Config, bus: BusConfig) -> About:
-    """What to keep of a configuration and of its graph, hashes of the weights included."""
+def about_of(config: Config, bus: BusConfig, specs: Mapping[str, NodeSpec] | None = None) -> About:
+    """What to keep of a configuration and of its graph, hashes of the weights included.
+
+    specs: how each node is built; None: as the configuration says.
+    """
     kept = {name: value for name, value in msgspec.to_builtins(bus).items() if name not in NOT_KEPT}
     return About(
         settings.dump(config),
         {"task": config.task.seed},
         {name: sha256(path) for name in LEVELS if (path := build.weights_path(config, name)).exists()},
         versions(),
-        {name: msgspec.to_builtins(spec) for name, spec in factories.node_specs(config).items()},
+        {name: msgspec.to_builtins(spec) for name, spec in (specs or factories.node_specs(config)).items()},
         kept,
     )
+
+
+def about_entry(entry: Mapping[str, Any]) -> About:
+    """The same of a launched graph, from the entry that it leaves for tools; empty where that says too little."""
+    if not {"config", "bus", "specs"} <= set(entry):
+        return About(versions=versions())
+    bus = BusConfig(**{"base": "", **entry["bus"]})
+    specs = {name: NodeSpec(**spec) for name, spec in entry["specs"].items()}
+    if entry["config"]:
+        return about_of(Config.model_validate_json(entry["config"]), bus, specs)
+    kept = {name: value for name, value in entry["bus"].items() if name not in NOT_KEPT}
+    return About("", {}, {}, versions(), {name: msgspec.to_builtins(spec) for name, spec in specs.items()}, kept)
 
 
 def versions() -> dict[str, str]:

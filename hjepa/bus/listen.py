@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,11 @@ class Place(NamedTuple):
     base: str  # see topics.address
     context: zmq.Context[Any] | None = None  # needed for inproc
     keys: Keys | None = None  # of `tools`, needed for tcp with CURVE
+    hosts: Mapping[str, str] = {}  # over tcp: on which machine a node runs, if not on the base's own
+
+    def at(self, topic: str) -> str:
+        """Address of a topic."""
+        return address(self.base, topic, self.hosts)
 
 
 class Heard(NamedTuple):
@@ -64,16 +69,14 @@ def chosen(names: Iterable[str] | None) -> list[str]:
 
 def listen(place: Place, topic: str) -> Link:
     """A socket that receives every frame of a stream; its queue has no bound."""
-    where = address(place.base, topic)
-    link = Link(zmq.SUB, where, False, place.context, place.keys, TOPICS[topic].owner, RCVHWM=0)
+    link = Link(zmq.SUB, place.at(topic), False, place.context, place.keys, TOPICS[topic].owner, RCVHWM=0)
     link.socket.subscribe(b"")
     return link
 
 
 def node_status(place: Place, node: str) -> Status | None:
     """How a node is; None if it does not answer."""
-    where = address(place.base, f"{node}-control")
-    with Requester(where, context=place.context, keys=place.keys, owner=node) as ask:
+    with Requester(place.at(f"{node}-control"), context=place.context, keys=place.keys, owner=node) as ask:
         try:
             found: Status = ask.request(STATUS, Empty(), timeout_s=_ASK_S).value
         except LinkError:

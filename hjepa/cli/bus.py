@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from hjepa.bus import listen, readable, running, security, stats
-from hjepa.bus.listen import Place
+from hjepa.bus import listen, readable, security, stats
 from hjepa.bus.topics import TOPICS
-from hjepa.cli import files, replaying
+from hjepa.cli import files, replaying, running
 from hjepa.errors import DataError, LinkError, extra
 
 app = typer.Typer(no_args_is_help=True, help="Look at, record and replay what nodes say to each other.")
@@ -26,16 +25,10 @@ Seconds = Annotated[float, typer.Option("--seconds", min=0.1, help="How long to 
 TopicName = Annotated[str, typer.Argument(metavar="TOPIC", help="Stream, as `hjepa bus list` names it.")]
 
 
-def _place(at: str | None) -> tuple[Place, running.Running]:
-    graph = running.find(at)
-    keys = security.load_keys(graph.keys, "tools") if graph.keys and graph.base.startswith("tcp://") else None
-    return Place(graph.base, keys=keys), graph
-
-
 @app.command("list")
 def list_topics(at: At = None, seconds: Seconds = 1.0) -> None:
     """Topics of a running graph: who owns them, what they carry, how fast they come."""
-    place, _ = _place(at)
+    place = running.find(at).place
     alive = {node: listen.node_status(place, node) is not None for node in listen.owners()}
     if not any(alive.values()):
         raise LinkError(f"no node answers at '{place.base}'; start a graph, or give another one: --at")
@@ -59,7 +52,7 @@ def echo(
 ) -> None:
     """Messages of a stream as they come, a line each; Ctrl-C ends it."""
     (name,) = listen.chosen([topic])
-    place, _ = _place(at)
+    place = running.find(at).place
     for shown, item in enumerate(listen.heard(place, [name], seconds or float("inf")), 1):
         if item.frame is None:
             typer.echo(f"{name}: {item.size} bytes that are no frame", err=True)
@@ -73,7 +66,7 @@ def echo(
 def hz(topic: TopicName, at: At = None, seconds: Seconds = 5.0) -> None:
     """How regularly a stream comes."""
     (name,) = listen.chosen([topic])
-    place, _ = _place(at)
+    place = running.find(at).place
     pace = listen.paces(place, seconds, [name])[name]
     if pace.frames < 2:
         raise LinkError(f"{pace.frames} messages of '{name}' in {seconds:g} s; give a longer --seconds")
@@ -96,7 +89,7 @@ def show_stats(
             from hjepa.bus.logfile import Log
         frames = (readable.decoded_or_none(e.frame) for e in Log(file) if e.topic == "ledger")
     else:
-        place, _ = _place(at)
+        place = running.find(at).place
         frames = (item.frame for item in listen.heard(place, ["ledger"], seconds))
     found = stats.summarise([stats.ledger_of(frame) for frame in frames if frame is not None])
     if not found.commands:
@@ -116,13 +109,12 @@ def record(
 ) -> None:
     """Record a running graph until Ctrl-C; the file opens in Foxglove and is readable even if this is killed."""
     files.check_file(out)
-    place, graph = _place(at)
+    place, entry = running.find(at)
     with extra("log"):
-        import msgspec
-
-        from hjepa.bus.logfile import About
         from hjepa.bus.record import Recorder
-    about = msgspec.convert(graph.about, About)
+    with extra("learn"):
+        from hjepa.provenance import about_entry
+    about = about_entry(entry)
     recorder = Recorder(place, out, about, topics=topics)
     if not about.nodes:
         typer.echo("hjepa: the graph does not say how it was made: this recording cannot be replayed", err=True)

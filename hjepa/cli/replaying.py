@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from itertools import islice
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hjepa.bus import running
 from hjepa.errors import ConfigError, DataError, extra
+from hjepa.launching import runtime
 
 if TYPE_CHECKING:
     from hjepa.bus.logfile import Log
@@ -73,11 +73,11 @@ def _play(log: Log, speed: float, base: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with tempfile.TemporaryDirectory(prefix="hjepa-") as folder:
+    name = f"playback-{log.path.stem}"
+    with runtime.registered(name, {"base": base or "ipc://{folder}", "pid": os.getpid()}) as folder:
         where = base or f"ipc://{folder}"
-        with running.announced(f"playback-{log.path.stem}", where, {}):
-            typer.echo(f"playing {log.path} at {where}")
-            count = play(log, where, speed=speed, stop=stop)
+        typer.echo(f"playing {log.path} at {where}; tools find it as {name}")
+        count = play(log, where, speed=speed, stop=stop)
     typer.echo(f"{count} frames played")
 
 

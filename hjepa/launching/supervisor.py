@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -75,12 +75,22 @@ def run(plan: Plan, logs: Path, only: Sequence[str] = (), view: View | None = No
         load_keys(keys, TOOLS)  # refuse before anything is made
     started = datetime.now(UTC).isoformat()
     entry = {"base": base, "pid": os.getpid(), "started": started, "nodes": local, "keys": keys}
+    entry |= _described(plan)
     with runtime.registered(plan.graph.name, entry) as sockets:
         if ipc and not plan.graph.bus.keys:
             write_command_key(sockets)  # this graph's own
         bus = bus_config(plan, base.replace("{folder}", str(sockets)), keys.replace("{folder}", str(sockets)))
         with Supervisor(plan, local, bus, sockets, run_folder(logs / plan.graph.name), view or View()) as supervisor:
             return supervisor.run()
+
+
+def _described(plan: Plan) -> dict[str, Any]:
+    """What a recorder keeps of a graph: its configuration, how its nodes are made, what they agree on."""
+    config = plan.config.model_dump_json()
+    made = {role: {"factory": FACTORIES[role], "args": {"config": config}} for role in ON_BUS}
+    own = {s.role: {"factory": s.factory, "args": s.args} for s in plan.graph.nodes.values() if s.factory}
+    bus = msgspec.to_builtins(bus_config(plan, "inproc://graph"))
+    return {"config": config, "specs": made | own, "bus": bus, "hosts": bus["hosts"]}
 
 
 def run_folder(parent: Path) -> Path:

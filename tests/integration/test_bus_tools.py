@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import zmq
 
-from hjepa.bus import running, wire
+from hjepa.bus import wire
 from hjepa.bus.link import Subscriber
+from hjepa.bus.listen import Place
 from hjepa.bus.logfile import About, Log, sha256
 from hjepa.bus.playback import play
 from hjepa.bus.processes import NodeSpec, ProcessGraph
 from hjepa.bus.topics import TOPICS, address
-from hjepa.cli import main
+from hjepa.cli import main, running
+from hjepa.config import Config
 from hjepa.errors import ConfigError, LinkError, WeightsError, extra
-from hjepa.provenance import rebuild, versions
+from hjepa.launching.graph import load
+from hjepa.launching.runtime import registered
+from hjepa.launching.supervisor import _described
+from hjepa.provenance import about_entry, rebuild, versions
 from hjepa.types import Launch, RobotState
 
 START = RobotState(np.array([0.5, -0.5]), np.zeros(2))
@@ -26,7 +31,8 @@ SPECS = {
     name: NodeSpec(f"hjepa.bus.fake:{part}", {"ticks": 300} if name == "driver" else {}) for name, part in PARTS.items()
 }
 ABOUT = {
-    "nodes": {name: {"factory": spec.factory, "args": spec.args} for name, spec in SPECS.items()},
+    "config": "",
+    "specs": {name: {"factory": spec.factory, "args": spec.args} for name, spec in SPECS.items()},
     "bus": {"clock": "realtime", "low_period_ticks": 2, "high_period_ticks": 4},
 }
 
@@ -47,7 +53,7 @@ def toy():
 
 @pytest.fixture
 def graph(toy):
-    with running.announced("toy", toy.config.base, ABOUT):
+    with registered("toy", {"base": toy.config.base} | ABOUT):
         thread = threading.Thread(target=toy.play, args=(START, LAUNCH, 3))
         thread.start()
         yield toy
@@ -92,13 +98,14 @@ def test_stats_listens_to_ledgers(graph, capsys):
 def test_a_recording_from_the_command_line_is_replayed_byte_for_byte(toy, tmp_path, capsys):
     out = tmp_path / "run.mcap"
     thread = threading.Thread(target=toy.play, args=(START, LAUNCH, 4))
-    with running.announced("toy", toy.config.base, ABOUT):
+    with registered("toy", {"base": toy.config.base} | ABOUT):
         starter = threading.Timer(0.5, thread.start)
         starter.start()
         said = run(capsys, "bus", "record", str(out), "--seconds", "4.5")
         starter.join()
         thread.join()
-    assert "lost: none" in said and Log(out).about == About(**ABOUT)
+    about = Log(out).about
+    assert "lost: none" in said and about.nodes == ABOUT["specs"] and about.bus == ABOUT["bus"]
     # episodes before this one moved the toy levels' counters: their random numbers are drawn anew at each reset
     for node in ("low", "high"):
         found = run(capsys, "bus", "replay", str(out), "--node", node, "--diff")
@@ -108,9 +115,9 @@ def test_a_recording_from_the_command_line_is_replayed_byte_for_byte(toy, tmp_pa
 def test_a_divergence_is_shown_and_ends_with_code_1(toy, tmp_path, capsys):
     out = tmp_path / "run.mcap"
     other = json.loads(json.dumps(ABOUT))
-    other["nodes"]["low"]["args"] = {"horizon": 21}
+    other["specs"]["low"]["args"] = {"horizon": 21}
     thread = threading.Thread(target=toy.play, args=(START, LAUNCH, 4))
-    with running.announced("toy", toy.config.base, other):
+    with registered("toy", {"base": toy.config.base} | other):
         starter = threading.Timer(0.5, thread.start)
         starter.start()
         run(capsys, "bus", "record", str(out), "--seconds", "2")
@@ -147,27 +154,35 @@ def test_keygen_makes_keys_once(tmp_path, capsys):
 # finding graphs
 
 
-def test_graphs_that_are_gone_are_not_found(runtime):
-    (runtime / "hjepa").mkdir()
-    (runtime / "hjepa/dead.json").write_text('{"base": "ipc:///x", "pid": 2147483646}')
-    (runtime / "hjepa/odd.json").write_text("{")
-    assert running.graphs() == {}
-    with running.announced("one", "ipc:///one"):
-        assert running.find().name == "one" and running.find("one").base == "ipc:///one"
-        with running.announced("two", "ipc:///two"), pytest.raises(LinkError, match="running graphs: one, two"):
+def test_a_graph_is_found_alone_by_name_or_by_address():
+    with registered("one", {"base": "ipc:///one", "hosts": {"low": "10.0.0.2"}}):
+        assert running.find().place.base == running.find("one").place.base == "ipc:///one"
+        assert running.find("ipc:///one").place.hosts == {"low": "10.0.0.2"}
+        assert running.find("ipc:///other") == running.Running(Place("ipc:///other"), {})
+        with registered("two", {"base": "ipc:///two"}), pytest.raises(LinkError, match="running graphs: one, two"):
             running.find()
-        with pytest.raises(LinkError, match="a graph 'one' runs already"), running.announced("one", "ipc:///x"):
-            pass
         with pytest.raises(LinkError, match="did you mean 'one'"):
             running.find("ones")
-    assert running.graphs() == {}
+    with pytest.raises(LinkError, match="running graphs: none"):
+        running.find()
 
 
-def test_a_folder_that_others_can_change_is_not_used(runtime):
-    (runtime / "hjepa").mkdir()
-    (runtime / "hjepa").chmod(0o777)
-    with pytest.raises(LinkError, match="can be changed by"), running.announced("one", "ipc:///one"):
-        pass
+def test_listeners_look_for_a_node_on_its_own_machine():
+    place = Place("tcp://10.0.0.1:7700", hosts={"low": "10.0.0.2"})
+    assert place.at("plan").startswith("tcp://10.0.0.2:") and place.at("goal").startswith("tcp://10.0.0.1:")
+
+
+def test_a_launched_graph_tells_what_its_recordings_keep():
+    plan = load("badminton_sim", ["low.iterations=2", "graph.bus.journal=true"])
+    about = about_entry({"base": "ipc:///x", **_described(plan)})
+    assert config_of(about).low.iterations == 2 and about.bus["clock"] == "realtime"
+    assert about.nodes["low"]["factory"] == "hjepa.factories:make_low"
+    assert not {"keys", "base", "hosts", "journal"} & set(about.bus)
+    assert about_entry({"base": "ipc:///x"}).nodes == {}
+
+
+def config_of(about):
+    return Config.model_validate_json(about.nodes["low"]["args"]["config"])
 
 
 # playing, rebuilding
@@ -176,7 +191,6 @@ def test_a_folder_that_others_can_change_is_not_used(runtime):
 def test_played_streams_come_in_order_and_as_fast_as_asked(tmp_path):
     from hjepa.bus.fake import PointHigh, PointLow, PointWorld
     from hjepa.bus.inproc import InprocGraph
-    from hjepa.bus.listen import Place
     from hjepa.bus.record import recording
 
     path = tmp_path / "run.mcap"
