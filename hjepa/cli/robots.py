@@ -9,11 +9,16 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from hjepa.cli import moving
 from hjepa.errors import ConfigError
 from robots.catalog import DRIVERS, entry
 from robots.emulators.rig import RIGS
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Drivers: list them, check one.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Drivers: list them, check one; stop, arm or jog a robot."
+)
+for verb in (moving.stop, moving.release, moving.arm, moving.jog):
+    app.command(verb.__name__)(verb)
 
 
 @app.command("list")
