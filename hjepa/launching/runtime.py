@@ -1,7 +1,8 @@
 """Where a running graph is found: a private folder of this user with an entry and a folder of sockets per graph.
 
 $XDG_RUNTIME_DIR/hjepa, or /tmp/hjepa-UID       mode 0700
-    NAME.json      {"base", "pid", "started", "nodes"}; locked while the graph runs
+    NAME.json      {"base", "pid", "started", "nodes", "keys"}, and for recorders {"config", "specs", "bus", "hosts"};
+                   locked while the graph runs
     NAME/          sockets, and what each node was started with
 """
 
