@@ -24,7 +24,6 @@ from torch import Tensor
 from hjepa.protocols import Reachability
 from hjepa.types import NS, Array, Goal, Observation
 
-NET_SHARE = 2.0  # margins behind the net: a shuttle that falls nearer passes the tape by less than a plan is sure of
 NET_M, HALF_LENGTH_M, HALF_SINGLES_M = 1.524, 6.70, 2.59  # BWF Law 1; planning knows no task
 
 
@@ -64,7 +63,8 @@ class HighPlanConfig:
     candidates: int = 16
     shots: tuple[str, ...] = ()  # types that the robot can play; (): all
     prior_floor: float = 0.003  # macro-actions less probable than this are outside the support
-    margin_m: float = 0.30  # targets lie this far inside the singles court
+    margin_m: float = 0.45  # targets lie this far inside the singles court
+    behind_net_m: float = 0.60  # and this far behind the net: nearer ones pass the tape by less than a plan is sure of
     net_margin_m: float = 0.10  # predicted height over the tape
     name_floor: float = 0.5  # least probability that the shot is what it is called
     win: float = 1.0
@@ -118,7 +118,7 @@ class HighPlanner:
         self._seed = self._decisions = 0
         self._decided = False
         self._able = torch.tensor([not config.shots or name in config.shots for name in self.types])
-        self._allowed = _inside(model.codebook[:, 1:3], config.margin_m)
+        self._allowed = _inside(model.codebook[:, 1:3], config)
         self.candidates(np.zeros((config.window, 3)), np.zeros(config.window))  # the first decision is as fast as any
 
     def reset(self, seed: int = 0) -> None:
@@ -159,7 +159,7 @@ class HighPlanner:
         c = self.config
         noise = np.random.default_rng([self._seed, 1]).standard_normal((len(w), 2))
         place = w[:, 1:3] + c.scatter_m * torch.from_numpy(noise).float()
-        depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -NET_SHARE * c.margin_m)
+        depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -c.behind_net_m)
         wide = HALF_SINGLES_M - c.margin_m
         return torch.cat([w[:, :1], depth, place[:, 1:].clamp(-wide, wide), w[:, 3:]], dim=-1)
 
@@ -207,10 +207,11 @@ def flight_window(observation: Observation, slots: int = 40) -> tuple[Array, Arr
     return window, mask
 
 
-def _inside(placement: Tensor, margin_m: float) -> Tensor:
+def _inside(placement: Tensor, c: HighPlanConfig) -> Tensor:
     """(C,) True where a canonical placement (C, 2) lies well inside the opponent's singles court and behind the net."""
     depth, across = -placement[:, 0], placement[:, 1].abs()
-    return (depth >= NET_SHARE * margin_m) & (depth <= HALF_LENGTH_M - margin_m) & (across <= HALF_SINGLES_M - margin_m)
+    within = (depth <= HALF_LENGTH_M - c.margin_m) & (across <= HALF_SINGLES_M - c.margin_m)
+    return within & (depth >= c.behind_net_m)
 
 
 def _kept(log_prior: Tensor, named: Tensor, net_m: Tensor, able: Tensor, c: HighPlanConfig) -> Tensor:

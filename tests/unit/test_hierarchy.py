@@ -93,7 +93,7 @@ def test_targets_are_in_the_world_frame_on_the_opponents_side():
     found = _planner().candidates(*_window())
     for target, macro in zip(found.target_xy_m, found.macro, strict=True):
         assert target == pytest.approx(-macro[1:3])
-        assert 0.30 <= target[0] <= 6.40
+        assert 0.60 <= target[0] <= 6.25
 
 
 def test_the_feet_reach_the_model_in_the_canonical_frame():
@@ -176,7 +176,7 @@ def test_scattered_targets_stay_inside_the_margin_and_are_fixed_by_the_seed():
         assert np.array_equal(found.target_xy_m, planner.candidates(*_window()).target_xy_m)
         targets.append(found.target_xy_m)
     depth, across = np.concatenate(targets).T
-    assert depth.min() >= 0.60 - 1e-6 and depth.max() <= 6.40 + 1e-6 and np.abs(across).max() <= 2.29 + 1e-6
+    assert depth.min() >= 0.60 - 1e-6 and depth.max() <= 6.25 + 1e-6 and np.abs(across).max() <= 2.14 + 1e-6
     assert depth.std() > 1.0 and len(np.unique(depth)) > 40
 
 
