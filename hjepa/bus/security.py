@@ -18,7 +18,6 @@ from typing import Any
 
 import zmq
 import zmq.auth
-from zmq.auth.thread import ThreadAuthenticator
 
 from hjepa.errors import LinkError
 
@@ -110,6 +109,8 @@ class AllowList:
     """The ZAP handler of a context: lets in who is on the list, counts who is not. Started once, closed once."""
 
     def __init__(self, context: zmq.Context[Any], keys: Keys) -> None:
+        from zmq.auth.thread import ThreadAuthenticator  # brings asyncio: not for every command line
+
         self.denied: Counter[str] = Counter()
         self._allowed = frozenset(keys.public.values())
         self._thread = ThreadAuthenticator(context)

@@ -31,8 +31,11 @@ class PlayedBack:
         judging(self.config.task.strokes, self.config.task.strokes)
 
 
-def over_the_bus(system: PlayedBack, *, processes: bool = False, gui: bool = False) -> Iterator[Played]:
+def over_the_bus(
+    system: PlayedBack, *, processes: bool = False, gui: bool = False, log: Path | None = None
+) -> Iterator[Played]:
     assert system.two_levels
+    assert log is None
     BUS.append(processes)
     yield from strokes(system, record=True)
 

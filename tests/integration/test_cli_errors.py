@@ -119,7 +119,7 @@ def test_help_is_quick_because_it_loads_no_heavy_library() -> None:
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     loaded = set(out.partition("LOADED")[2].split())
     assert loaded
-    assert not {"torch", "pybullet", "matplotlib", "av", "zmq"} & loaded
+    assert not {"torch", "pybullet", "matplotlib", "av", "asyncio", "hjepa.api"} & loaded
 
 
 def test_set_takes_several_words() -> None:

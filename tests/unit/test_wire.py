@@ -77,7 +77,7 @@ VALUES = {
     "error": Text("no"),
     "time": Time(9),
     "ledger": Ledger(1, 2, 3, 4, 5, 6, 7, False),
-    "handled": Handled("goal", 5, 6, np.array([1, 2]), np.zeros(3, dtype=np.uint8), -1),
+    "handled": Handled("goal", 5, 6, 7, np.array([1, 2]), np.zeros(3, dtype=np.uint8), np.array([9])),
 } | {kind: Empty() for kind, schema in KINDS.items() if schema.cls is Empty}
 
 
