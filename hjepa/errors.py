@@ -27,6 +27,10 @@ class RobotError(HjepaError):
     """A driver was used out of order, a robot is unknown or its description is wrong."""
 
 
+class PluginError(HjepaError):
+    """A package that brings a robot, a task or a tracker is broken, or its name is taken."""
+
+
 class CommandError(HjepaError):
     """A command is not finite, misshapen, expired or out of order."""
 

@@ -87,6 +87,8 @@ def _read(model: type[S], path: Path, lines: Lines, problems: list[str]) -> dict
         return data
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(f"{where}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from error
@@ -99,8 +101,18 @@ def _walk(node: yaml.MappingNode, at: tuple[str, ...], file: str, lines: Lines, 
         if here in lines:
             problems.append(f"{where}: {'.'.join(here)}: key given twice (first at {lines[here]})")
         lines[here] = where
-        if isinstance(value, yaml.MappingNode):
-            _walk(value, here, file, lines, problems)
+        _descend(value, here, file, lines, problems)
+
+
+def _descend(value: yaml.Node, here: tuple[str, ...], file: str, lines: Lines, problems: list[str]) -> None:
+    """Into a mapping, and into the mappings of a list, which count from 0."""
+    if isinstance(value, yaml.MappingNode):
+        _walk(value, here, file, lines, problems)
+    elif isinstance(value, yaml.SequenceNode):
+        for index, item in enumerate(value.value):
+            if isinstance(item, yaml.MappingNode):
+                lines[(*here, str(index))] = f"{file}:{item.start_mark.line + 1}"
+                _walk(item, (*here, str(index)), file, lines, problems)
 
 
 def _override(data: dict[str, Any], text: str, lines: Lines, problems: list[str]) -> None:
@@ -166,5 +178,15 @@ def _where(location: tuple[str, ...], file: str, lines: Lines) -> str:
 def _keys_at(model: type[Section], location: tuple[str, ...]) -> list[str]:
     kind: Any = model
     for part in location:
-        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[part].annotation
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif get_origin(kind) is tuple:  # of sections
+            kind = get_args(kind)[0]
+        else:
+            kind = kind.model_fields[part].annotation
+        kind = next((one for one in get_args(kind) if hasattr(one, "model_fields")), kind) if _optional(kind) else kind
     return list(kind.model_fields)
+
+
+def _optional(kind: Any) -> bool:
+    return type(None) in get_args(kind)

@@ -43,6 +43,7 @@ class RobotSpec:
     racket_semi_axes_m: Array  # (2,) of the hitting ellipse, along racket x and y; zeros without a racket
     q_home_rad: Array  # (J,)
     control_rate_hz: float  # rate at which set-points reach the joints
+    source: str = ""  # the description it was read from: a robot's name, or a file; no part of what it is
 
     @property
     def joints(self) -> int:
@@ -59,6 +60,8 @@ class RobotSpec:
         """SHA-256 over every number and name here: another limit or another link length is another robot."""
         digest = hashlib.sha256()
         for field in fields(self):
+            if field.name == "source":
+                continue
             value = getattr(self, field.name)
             numbers = isinstance(value, np.ndarray)
             content = np.ascontiguousarray(value, dtype=np.float64).tobytes() if numbers else repr(value).encode()

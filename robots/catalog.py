@@ -1,4 +1,7 @@
-"""Drivers by name. A driver's module, and with it its SDK or simulator, is imported only when it is asked for."""
+"""Drivers and trackers by name: ours, and those that installed packages bring (entry points, see hjepa.plugins).
+
+A driver's module, and with it its SDK or simulator, is imported only when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple, cast
 
-from hjepa.errors import RobotError, nearest
-from hjepa.protocols import Driver
+from hjepa.errors import PluginError, RobotError, nearest
+from hjepa.plugins import Plugin, found
+from hjepa.protocols import Driver, Tracker
+from robots.description import robots, shipped
 from robots.spec import load_spec, slowed
 
 
@@ -19,6 +24,7 @@ class Entry(NamedTuple):
     modules: tuple[str, ...] = ()  # what the extra brings
     robot: str = "courtbot"  # unless another is asked for
     others: tuple[str, ...] = ()
+    package: str = ""  # that brings it; empty: hjepa
 
     @property
     def robots(self) -> tuple[str, ...]:
@@ -37,7 +43,7 @@ class Entry(NamedTuple):
 
     @property
     def real(self) -> bool:
-        """Whether it moves a machine."""
+        """Whether it is one of ours that moves a machine; of any driver `moves_machine` tells."""
         return self.path.startswith("robots.real.")
 
 
@@ -56,16 +62,37 @@ DRIVERS = {
 }
 
 
+TRACKERS = {"udp": "robots.udp_tracker:UdpTracker"}
+_VERBS = ("connect", "observe", "send", "hold", "close")
+
+
+def drivers() -> dict[str, Entry]:
+    """Every driver by name: ours first, then those of installed packages."""
+    plugins = found("hjepa.robots", DRIVERS).plugins
+    return DRIVERS | {name: _entry_of(plugin) for name, plugin in plugins.items()}
+
+
+def clashes() -> list[str]:
+    """What installed packages bring under a name that they cannot have, a line each."""
+    groups = {"hjepa.robots": set(DRIVERS), "hjepa.descriptions": set(shipped()), "hjepa.trackers": set(TRACKERS)}
+    return [line for group, own in groups.items() for line in found(group, own).clashes.values()]
+
+
 def entry(name: str) -> Entry:
     """What the catalogue knows of a driver; RobotError lists the known names."""
-    if name not in DRIVERS:
-        raise RobotError(f"unknown driver '{name}': {nearest(name, DRIVERS)}")
-    return DRIVERS[name]
+    if name in DRIVERS:
+        return DRIVERS[name]
+    plugin = found("hjepa.robots", DRIVERS).get(name)
+    if plugin is None:
+        raise RobotError(f"unknown driver '{name}': {nearest(name, drivers())}")
+    return _entry_of(plugin)
 
 
 def driver_class(name: str) -> type[Any]:
-    """Class of a driver; RobotError lists the known names, or says what is not installed."""
+    """Class of a driver; RobotError lists the known names, or says what is not installed; PluginError: a broken one."""
     known = entry(name)
+    if known.package:
+        return _plugin_class(name)
     module, _, attribute = known.path.partition(":")
     try:
         return cast("type[Any]", getattr(import_module(module), attribute))
@@ -73,10 +100,61 @@ def driver_class(name: str) -> type[Any]:
         raise RobotError(f"driver '{name}' needs the module '{missing.name}'; allowed: {known.remedy}") from missing
 
 
+def moves_machine(name: str) -> bool:
+    """Whether a driver moves a machine. One of another package does, unless it is a world or says otherwise
+    (`moves_machine = False` in its class)."""
+    known = entry(name)
+    if not known.package:
+        return known.real
+    made = driver_class(name)
+    return bool(getattr(made, "moves_machine", not hasattr(made, "tick")))
+
+
 def make_driver(name: str, robot: str | None = None, *, speed_share: float = 1.0, **options: Any) -> Driver:
-    """A driver, not connected yet, for a robot of robots/descriptions (None: the one it is tried with).
+    """A driver, not connected yet, for a robot by name or description file (None: the one it is tried with).
 
     speed_share: of its speed and acceleration limits; options go to its constructor.
     """
-    spec = slowed(load_spec(robot or entry(name).robot), speed_share)
+    spec = slowed(load_spec(robot or robot_of(name)), speed_share)
     return cast("Driver", driver_class(name)(spec, **options))
+
+
+def robot_of(name: str) -> str:
+    """The robot that a driver is tried with; RobotError where its package describes none."""
+    known = entry(name)
+    if not known.robot:
+        raise RobotError(
+            f"driver '{name}' of package {known.package} comes without a robot; allowed: --robot NAME or FILE.yaml, "
+            "or a description in the package (entry point group hjepa.descriptions)"
+        )
+    return known.robot
+
+
+def make_tracker(name: str, **options: Any) -> Tracker:
+    """A tracker, not connected yet; RobotError lists the known names."""
+    if name in TRACKERS:
+        module, _, attribute = TRACKERS[name].partition(":")
+        return cast("Tracker", getattr(import_module(module), attribute)(**options))
+    plugins = found("hjepa.trackers", TRACKERS)
+    plugin = plugins.get(name)
+    if plugin is None:
+        raise RobotError(f"unknown tracker '{name}': {nearest(name, {*TRACKERS, *plugins.plugins})}")
+    return cast("Tracker", plugin.load()(**options))
+
+
+def _entry_of(plugin: Plugin) -> Entry:
+    """A package's driver is tried with the robot of its own name, else with every robot that the package describes."""
+    mine = [name for name, package in robots().items() if package == plugin.package]
+    tried = [plugin.name] if plugin.name in mine else mine
+    return Entry(plugin.value, robot=tried[0] if tried else "", others=tuple(tried[1:]), package=plugin.package)
+
+
+def _plugin_class(name: str) -> type[Any]:
+    plugin = found("hjepa.robots", DRIVERS).get(name)
+    assert plugin is not None  # `entry` has found it
+    made = plugin.load()
+    lacking = [verb for verb in _VERBS if not callable(getattr(made, verb, None))]
+    if not isinstance(made, type) or lacking:
+        what = f"lacks {', '.join(lacking)}" if lacking else "is no class"
+        raise PluginError(f"{plugin.title} ({plugin.value}) {what}; allowed: a class as hjepa.protocols.Driver has it")
+    return made

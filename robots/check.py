@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from hjepa.errors import RobotError
 from hjepa.protocols import Driver
 from robots.bench import Bench, Kind, kind_of
-from robots.catalog import driver_class, entry
+from robots.catalog import driver_class, entry, moves_machine, robot_of
 from robots.clauses import Clause, clauses
-from robots.emulators.rig import RIGS, emulated
+from robots.emulators.rig import emulated, has_rig
 from robots.spec import load_spec, slowed
 
 Make = Callable[[], AbstractContextManager[Driver]]
@@ -65,13 +65,13 @@ def maker(name: str, robot: str | None = None, *, hardware: bool = False, **opti
     RobotError: no such driver, not installed, or a real robot without an emulator.
     """
     known = entry(name)
-    spec = slowed(load_spec(robot or known.robot), HARDWARE_SHARE if hardware else 1.0)
+    spec = slowed(load_spec(robot or robot_of(name)), HARDWARE_SHARE if hardware else 1.0)
     made = driver_class(name)
     if known.missing:
         raise RobotError(f"driver '{name}' needs the module '{known.missing[0]}'; allowed: {known.remedy}")
     kind = kind_of(made)
-    if name in RIGS and not hardware:
+    if has_rig(name) and not hardware:
         return lambda: emulated(name, spec, **options), kind
-    if known.real and not hardware:
+    if moves_machine(name) and not hardware:
         raise RobotError(f"driver '{name}' has no emulator; allowed: --hardware, with a person present")
     return lambda: closing(made(spec, **options)), kind

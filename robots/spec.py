@@ -1,60 +1,20 @@
-"""Reads a robot description (YAML: chain, limits, tool or racket) into a RobotSpec value.
-
-A description states a machine in full (`joints`, and `racket` or `tool`), or puts one machine's arm on another's linear
-axes (`rails`, `arm`, `stand_m`) without repeating a limit of either.
-"""
+"""Robots as RobotSpec values, by name or from a description file (see description.py)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from hjepa.errors import RobotError, nearest
+from hjepa.errors import RobotError
 from hjepa.types import Array, RobotSpec
+from robots.description import description_path, read_description
+
+__all__ = ["description_path", "described_by", "load_spec", "read_description", "slowed"]
 
 
-def description_path(name: str) -> Path:
-    """Path of a shipped description; RobotError lists the known names."""
-    folder = Path(str(resources.files("robots") / "descriptions"))
-    known = {p.stem: p for p in folder.glob("*.yaml")}
-    if name not in known:
-        raise RobotError(f"unknown robot '{name}': {nearest(name, known)}")
-    return known[name]
-
-
-def read_description(name: str) -> dict[str, Any]:
-    """The description of a shipped robot, an arm on rails written out in full."""
-    loaded = yaml.safe_load(description_path(name).read_text(encoding="utf-8"))
-    if not isinstance(loaded, dict):
-        raise RobotError(f"description of '{name}' is not a mapping")
-    return _on_rails(loaded) if "rails" in loaded else loaded
-
-
-def _on_rails(raw: dict[str, Any]) -> dict[str, Any]:
-    """A fixed arm on the linear axes of another robot, with that robot's racket on its flange."""
-    rails, arm = read_description(raw["rails"]), read_description(raw["arm"])
-    axes = [j for j in rails["joints"] if j["kind"] == "prismatic"]
-    foot, *rest = arm["joints"]
-    x, y, z = foot["parent_xyz"]
-    flange_x, *aside = arm["tool"]["xyz"]
-    if any(aside):
-        raise RobotError(f"'{raw['arm']}' has its tool at {arm['tool']['xyz']}; allowed on rails: along x")
-    return {
-        "name": raw["name"],
-        "control_rate_hz": rails["control_rate_hz"],
-        "joints": [*axes, {**foot, "parent_xyz": [x, y, z + raw["stand_m"]]}, *rest],
-        "racket": {**rails["racket"], "flange_x_m": flange_x},
-        "masses_kg": {**{j["name"]: rails["masses_kg"][j["name"]] for j in axes}, **arm["masses_kg"]},
-        "q_home": raw["q_home"],
-    }
-
-
-def _transform(xyz: list[float], rpy: list[float] | None = None) -> Array:
+def _transform(xyz: Any, rpy: Any = None) -> Array:
     """Translation and R = Rz(yaw) Ry(pitch) Rx(roll), as in a URDF."""
     T = np.eye(4)
     T[:3, 3] = xyz
@@ -84,13 +44,12 @@ def _tool(raw: dict[str, Any]) -> tuple[Array, Array]:
     """Last joint frame -> racket or tool (4, 4), and the hitting ellipse (2,): zeros without a racket."""
     if "racket" in raw:
         return _racket_transform(raw["racket"]), np.array(raw["racket"]["semi_axes_m"], dtype=np.float64)
-    if "tool" not in raw:
-        raise RobotError(f"description of '{raw['name']}' has neither racket nor tool; allowed: one of them")
     return _transform(raw["tool"]["xyz"], raw["tool"].get("rpy")), np.zeros(2)
 
 
 def load_spec(name: str) -> RobotSpec:
-    """RobotSpec of a shipped robot (courtbot, panda, ...). Raises RobotError for an unknown name."""
+    """RobotSpec of a robot: its name (courtbot, panda, ...; or one that an installed package brings), or the path of a
+    description. RobotError for an unknown name, and with every mistake of the file."""
     raw = read_description(name)
     joints = raw["joints"]
 
@@ -114,7 +73,13 @@ def load_spec(name: str) -> RobotSpec:
         racket_semi_axes_m=semi_axes_m,
         q_home_rad=np.array(raw["q_home"], dtype=np.float64),
         control_rate_hz=float(raw["control_rate_hz"]),
+        source=name if raw["name"] == name else str(description_path(name).absolute()),
     )
+
+
+def described_by(spec: RobotSpec) -> str:
+    """The name or file by which a robot's description is read again."""
+    return spec.source or spec.name
 
 
 def slowed(spec: RobotSpec, share: float) -> RobotSpec:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hjepa.cli import moving
-from hjepa.errors import ConfigError
-from robots.catalog import DRIVERS, entry
-from robots.emulators.rig import RIGS
+from hjepa.errors import ConfigError, PluginError
+from robots.catalog import Entry, clashes, driver_class, drivers, moves_machine
+from robots.emulators.rig import has_rig
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Drivers: list them, check one; stop, arm or jog a robot."
@@ -23,20 +23,33 @@ for verb in (moving.stop, moving.release, moving.arm, moving.jog):
 
 @app.command("list")
 def list_drivers() -> None:
-    """The catalogue: each driver, the extra it needs, and whether that is installed."""
+    """The catalogue: each driver, the extra it needs, and whether that is installed; other packages' as well."""
     table = Table("driver", "robot", "extra", "state", box=None)
-    for name, known in DRIVERS.items():
-        state = f"not installed: {known.remedy}" if known.missing else "installed"
-        if name in RIGS:
+    for name, known in drivers().items():
+        state = _state(name, known)
+        if has_rig(name):
             state += ", has an emulator"
-        table.add_row(name, ", ".join(known.robots), known.extra or "-", state.replace("[", "\\["))
+        table.add_row(name, ", ".join(filter(None, known.robots)) or "-", known.extra or "-", state.replace("[", "\\["))
     Console().print(table)
+    for line in clashes():
+        typer.echo(f"not listed: {line}")
+
+
+def _state(name: str, known: Entry) -> str:
+    """Whether a driver can be used; that of another package is imported to see it, and may be broken."""
+    if not known.package:
+        return f"not installed: {known.remedy}" if known.missing else "installed"
+    try:
+        driver_class(name)
+    except PluginError as error:
+        return f"broken: {error}"
+    return f"installed, from {known.package}"
 
 
 @app.command("check")
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A driver of the catalogue: hjepa robots list.")],
-    robot: Annotated[str | None, typer.Option("--robot", help="A robot by its description's name.")] = None,
+    robot: Annotated[str | None, typer.Option("--robot", help="A robot by name, or its description (.yaml).")] = None,
     hardware: Annotated[
         bool, typer.Option("--hardware/--emulator", help="The machine itself, at a tenth of its limits.")
     ] = False,
@@ -54,7 +67,7 @@ def check(
     """
     if hardware and not present:
         raise ConfigError("--hardware moves a real robot; allowed: together with --yes-a-person-is-present")
-    if hardware and not entry(name).real:
+    if hardware and not moves_machine(name):
         raise ConfigError(f"--hardware: driver '{name}' moves no machine; allowed: without --hardware")
     from robots.check import checks, maker
 

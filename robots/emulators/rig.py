@@ -4,7 +4,8 @@
         driver.observe()
 
 A rig is a function (spec, **options) that returns a context manager: inside it the emulator runs, and what it yields is
-a driver, not connected yet. A new one is added to RIGS.
+a driver, not connected yet. A new one is added to RIGS, or brought by an installed package (entry point group
+hjepa.emulators, named as its driver).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from hjepa.errors import RobotError, nearest
+from hjepa.plugins import found
 from hjepa.protocols import Driver
 from hjepa.types import RobotSpec
 
@@ -24,9 +26,20 @@ RIGS: dict[str, str] = {
 }
 
 
+def has_rig(name: str) -> bool:
+    """Whether there is an emulator for the named driver."""
+    return name in RIGS or name in found("hjepa.emulators", RIGS).plugins
+
+
 def emulated(name: str, spec: RobotSpec, **options: Any) -> AbstractContextManager[Driver]:
     """Context manager that yields the named driver, to be connected to its emulator; RobotError lists the names."""
-    if name not in RIGS:
-        raise RobotError(f"no emulator for driver '{name}': {nearest(name, RIGS)}")
-    module, _, function = RIGS[name].partition(":")
-    return cast("AbstractContextManager[Driver]", getattr(import_module(module), function)(spec, **options))
+    if name in RIGS:
+        module, _, function = RIGS[name].partition(":")
+        rig = getattr(import_module(module), function)
+    else:
+        plugins = found("hjepa.emulators", RIGS)
+        plugin = plugins.get(name)
+        if plugin is None:
+            raise RobotError(f"no emulator for driver '{name}': {nearest(name, {*RIGS, *plugins.plugins})}")
+        rig = plugin.load()
+    return cast("AbstractContextManager[Driver]", rig(spec, **options))

@@ -8,6 +8,9 @@ test, the net by a check on the racket. Legend: J joints.
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +21,25 @@ from hjepa.tasks.badminton.impact import Pose
 from hjepa.types import Array, RobotSpec
 from robots.sim.drive import STEP_S
 from robots.sim.links import RACKET_LINK
-from robots.sim.urdf import urdf_path
+from robots.sim.urdf import urdf_path, urdf_text
+from robots.spec import described_by
 
 _FAST = 1000.0  # above every joint speed: Bullet's own cap (100) and damping would distort the motion
 _GRIP_N = 100.0  # holds what moves beyond the arm (fingers)
+
+
+@contextmanager
+def _model(spec: RobotSpec) -> Iterator[Path]:
+    """The URDF beside a robot's description; of a user's own robot one that is made for now."""
+    name = described_by(spec)
+    shipped = urdf_path(name)
+    if shipped.exists():
+        yield shipped
+        return
+    with tempfile.TemporaryDirectory(prefix="hjepa-urdf-") as folder:
+        made = Path(folder) / "robot.urdf"
+        made.write_text(urdf_text(name), encoding="utf-8")
+        yield made
 
 
 class PyBulletBody:
@@ -37,15 +55,17 @@ class PyBulletBody:
             raise RobotError(
                 "gui needs a display, and DISPLAY is not set; allowed: gui=False, or start under a display"
             )
-        path = urdf_path(spec.name) if urdf is None else urdf
-        if not path.exists():
-            raise RobotError(f"no URDF for '{spec.name}' at {path}: run python -m robots.sim.urdf {spec.name}")
+        with ExitStack() as stack:
+            path = stack.enter_context(_model(spec)) if urdf is None else urdf
+            self._load(spec, gui, path, made=urdf is None)
+
+    def _load(self, spec: RobotSpec, gui: bool, path: Path, made: bool) -> None:
         self.client = p.connect(p.GUI if gui else p.DIRECT)
         if self.client < 0:
             raise RobotError(f"PyBullet could not open its {'window' if gui else 'physics server'}")
         p.setTimeStep(STEP_S, physicsClientId=self.client)
         p.setGravity(0.0, 0.0, -9.81, physicsClientId=self.client)
-        flags = p.URDF_USE_INERTIA_FROM_FILE | p.URDF_IGNORE_COLLISION_SHAPES if urdf is None else 0
+        flags = p.URDF_USE_INERTIA_FROM_FILE | p.URDF_IGNORE_COLLISION_SHAPES if made else 0
         self.robot = p.loadURDF(str(path), useFixedBase=True, flags=flags, physicsClientId=self.client)
         self._find_joints(spec)
         self._force = [float(t) for t in spec.tau_max_nm]

@@ -13,7 +13,7 @@ import numpy as np
 from hjepa.errors import RobotError
 from hjepa.types import RobotSpec
 from robots.sim.shapes import Colour, Inertial, Shape, at, ball, capsule, inertial, rod
-from robots.spec import read_description
+from robots.spec import described_by, read_description
 
 COLOURS: dict[str, Colour] = {
     "graphite": (0.16, 0.17, 0.20, 1.0),
@@ -45,7 +45,7 @@ class Link(NamedTuple):
 
 def links(spec: RobotSpec) -> tuple[Link, ...]:
     """The base, then one link per joint, then the racket if there is one; RobotError without masses."""
-    raw = read_description(spec.name)
+    raw = read_description(described_by(spec))
     masses = raw.get("masses_kg")
     if masses is None:
         raise RobotError(f"the description of '{spec.name}' states no masses_kg; allowed in a simulator: one per joint")
@@ -107,7 +107,7 @@ def _arm_shapes(spec: RobotSpec, j: int, arm: int) -> tuple[Shape, ...]:
 
 
 def _centre_m(spec: RobotSpec) -> float:
-    return float(read_description(spec.name).get("racket", {}).get("centre_m", 0.0))
+    return float(read_description(described_by(spec)).get("racket", {}).get("centre_m", 0.0))
 
 
 def _racket_shapes(racket: dict[str, Any]) -> tuple[Shape, ...]:

@@ -16,7 +16,7 @@ from robots.sim.links import RACKET_LINK
 from robots.sim.mjcf import STEP_S as FINE_S
 from robots.sim.mjcf import mjcf_text
 from robots.sim.world import SimulatedCourt
-from robots.spec import load_spec
+from robots.spec import described_by, load_spec
 
 _SUBSTEPS = round(STEP_S / FINE_S)
 
@@ -26,7 +26,7 @@ class MujocoBody:
 
     def __init__(self, spec: RobotSpec) -> None:
         # the machine's own gains, whatever share of its speed the guard allows just now
-        self._model = mujoco.MjModel.from_xml_string(mjcf_text(load_spec(spec.name)))
+        self._model = mujoco.MjModel.from_xml_string(mjcf_text(load_spec(described_by(spec))))
         self._data = mujoco.MjData(self._model)
         self._racket = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, RACKET_LINK)
         self._twist = np.zeros(6)

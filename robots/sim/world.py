@@ -26,7 +26,7 @@ from robots.sensors import SensorConfig, Sensors
 from robots.sim.drive import TICK_NS, TICK_S, Body, Drive
 from robots.sim.log import EpisodeLog, RacketTrack, Recorder
 from robots.sim.referee import Referee
-from robots.spec import read_description
+from robots.spec import described_by, read_description
 
 
 class Window(Protocol):
@@ -65,7 +65,7 @@ class SimulatedCourt:
         """gui: a window, in real time; record: keep per-tick arrays for `log`."""
         self.spec, self.config = spec, config
         self._gui, self._record = gui, record
-        racket = read_description(spec.name).get("racket")
+        racket = read_description(described_by(spec)).get("racket")
         if racket is None:
             raise RobotError(f"'{spec.name}' has no racket; allowed on the court: a description with one")
         self._tip_m = float(racket["length_m"] - racket["centre_m"])

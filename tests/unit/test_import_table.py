@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 # every room may import these and its own files: borders, and plain arithmetic on arrays
 COMMON = {
     *("numpy", "hjepa.types", "hjepa.protocols", "hjepa.errors"),
-    *("hjepa.motion", "hjepa.stroke", "hjepa.handover", "hjepa.arrays"),
+    *("hjepa.motion", "hjepa.stroke", "hjepa.handover", "hjepa.arrays", "hjepa.plugins"),
 }
 ANY = {"*"}
 
@@ -27,6 +27,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/stroke.py": set(),
     "hjepa/handover.py": set(),
     "hjepa/arrays.py": set(),
+    "hjepa/plugins.py": set(),
     "hjepa/diary.py": set(),
     "hjepa/models": {"torch", "safetensors"},
     "hjepa/planning": {"torch"},  # models are reached through protocols
@@ -48,7 +49,7 @@ TABLE: dict[str, set[str]] = {
         "hjepa.tasks",
         "hjepa.evaluation.results",
     },  # draws arrays that are handed in
-    "robots": {"yaml"},  # own limits
+    "robots": {"yaml", "hjepa.typed_yaml"},  # own limits
     "robots/sim": {"yaml", "pybullet", "pybullet_data", "mujoco", "robots", "hjepa.tasks.badminton"},
     "robots/real": {"yaml", "robots"},  # vendor SDKs: see LAZY
     "robots/emulators": {"robots"},
