@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from hjepa.errors import PluginError, RobotError, nearest
 from hjepa.plugins import Plugin, found
 from hjepa.protocols import Driver, Tracker
+from robots.calibration_file import read_calibration
 from robots.description import robots, shipped
 from robots.spec import load_spec, slowed
+from robots.trackers import Calibrated
 
 
 class Entry(NamedTuple):
@@ -130,16 +133,24 @@ def robot_of(name: str) -> str:
     return known.robot
 
 
-def make_tracker(name: str, **options: Any) -> Tracker:
-    """A tracker, not connected yet; RobotError lists the known names."""
+def make_tracker(name: str, *, calibration: str | Path | None = None, **options: Any) -> Tracker:
+    """A tracker, not connected yet; RobotError lists the known names.
+
+    calibration: a file of `hjepa calibrate`; what the tracker sees is then told in the robot's world.
+    """
+    made = cast("Tracker", _tracker_maker(name)(**options))
+    return made if calibration is None else Calibrated(made, read_calibration(Path(calibration)).T_world_tracker)
+
+
+def _tracker_maker(name: str) -> Any:
     if name in TRACKERS:
         module, _, attribute = TRACKERS[name].partition(":")
-        return cast("Tracker", getattr(import_module(module), attribute)(**options))
+        return getattr(import_module(module), attribute)
     plugins = found("hjepa.trackers", TRACKERS)
     plugin = plugins.get(name)
     if plugin is None:
         raise RobotError(f"unknown tracker '{name}': {nearest(name, {*TRACKERS, *plugins.plugins})}")
-    return cast("Tracker", plugin.load()(**options))
+    return plugin.load()
 
 
 def _entry_of(plugin: Plugin) -> Entry:

@@ -142,6 +142,30 @@ class ReplayTracker:
         return between(stamps[:arrived], self._xyz[:arrived], stamp_ns)
 
 
+class Calibrated:
+    """A Tracker whose points are moved into the robot's world, by T_world_tracker (4, 4) of a calibration."""
+
+    def __init__(self, tracker: Tracker, T_world_tracker: Array) -> None:
+        T = np.array(T_world_tracker, dtype=np.float64)
+        if T.shape != (4, 4) or not np.isfinite(T).all():
+            raise RobotError(f"T_world_tracker has shape {T.shape}; allowed: (4, 4), finite")
+        self._tracker, self._T = tracker, T
+
+    def connect(self) -> None:
+        """Connect the tracker."""
+        self._tracker.connect()
+
+    def close(self) -> None:
+        """Close the tracker."""
+        self._tracker.close()
+
+    def window(self, stamp_ns: int) -> Window:
+        """What the tracker has seen by an instant, in the robot's world; masked slots hold zeros."""
+        xyz, mask, slots = self._tracker.window(stamp_ns)
+        moved = xyz @ self._T[:3, :3].T + self._T[:3, 3]
+        return np.where(mask[:, None], moved, 0.0), mask, slots
+
+
 def _check(connected: bool) -> None:
     if not connected:
         raise RobotError("tracker not connected; allowed: connect() first")

@@ -20,6 +20,16 @@ Sets = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Change a key: --set low.iterations=4 task.seed=3. May be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of strokes, world and agent.")]
+RobotOrFile = Annotated[
+    str | None, typer.Option("--robot", metavar="NAME", help="A robot by name, or its description (.yaml).")
+]
+Present = Annotated[
+    bool, typer.Option("--yes-a-person-is-present", help="Somebody watches, an emergency stop within reach.")
+]
+DriverSets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A=B", help="An option of the driver: --set port=/dev/ttyACM0. May be repeated."),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Parallel processes that collect.")]
 Feed = Annotated[
     str | None,

@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from hjepa.cli import moving
+from hjepa.cli import moving, options
 from hjepa.errors import ConfigError, PluginError
 from robots.catalog import Entry, clashes, driver_class, drivers, moves_machine
 from robots.emulators.rig import has_rig
@@ -49,17 +49,12 @@ def _state(name: str, known: Entry) -> str:
 @app.command("check")
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A driver of the catalogue: hjepa robots list.")],
-    robot: Annotated[str | None, typer.Option("--robot", help="A robot by name, or its description (.yaml).")] = None,
+    robot: options.RobotOrFile = None,
     hardware: Annotated[
         bool, typer.Option("--hardware/--emulator", help="The machine itself, at a tenth of its limits.")
     ] = False,
-    present: Annotated[
-        bool, typer.Option("--yes-a-person-is-present", help="Somebody watches, an emergency stop within reach.")
-    ] = False,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A=B", help="An option of the driver: --set port=/dev/ttyACM0. May be repeated."),
-    ] = None,
+    present: options.Present = False,
+    sets: options.DriverSets = None,
 ) -> None:
     """Run the driver contract: one line per clause, exit code 1 if one is broken.
 
@@ -71,7 +66,7 @@ def check(
         raise ConfigError(f"--hardware: driver '{name}' moves no machine; allowed: without --hardware")
     from robots.check import checks, maker
 
-    make, kind = maker(name, robot, hardware=hardware, **driver_options(sets or []))
+    make, kind = maker(name, robot, hardware=hardware, **driver_options(sets))
     broken = tried = 0
     for result in checks(make, kind, hardware=hardware):
         tried, broken = tried + 1, broken + (not result.passed)
@@ -83,15 +78,23 @@ def check(
         raise typer.Exit(1)
 
 
-def driver_options(sets: list[str]) -> dict[str, Any]:
+def check_present(driver: str, present: bool, verb: str) -> None:
+    """ConfigError where a driver moves a machine and nobody watches."""
+    if moves_machine(driver) and not present:
+        raise ConfigError(
+            f"{verb} --driver {driver} moves a real robot; allowed: together with --yes-a-person-is-present"
+        )
+
+
+def driver_options(sets: list[str] | None) -> dict[str, Any]:
     """`port=/dev/ttyACM0` and the like as keyword arguments; the value is YAML."""
-    options: dict[str, Any] = {}
-    for text in sets:
+    found: dict[str, Any] = {}
+    for text in sets or []:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
             raise ConfigError(f"--set {text}: expected option=value, such as port=/dev/ttyACM0")
         try:
-            options[key] = yaml.safe_load(value)
+            found[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {text}: not a YAML value: {getattr(error, 'problem', error)}") from error
-    return options
+    return found

@@ -50,6 +50,7 @@ TABLE: dict[str, set[str]] = {
         "hjepa.evaluation.results",
     },  # draws arrays that are handed in
     "robots": {"yaml", "hjepa.typed_yaml"},  # own limits
+    "robots/calibration_file.py": {"yaml", "robots", "hjepa.typed_yaml", "hjepa.tasks.kinematics"},
     "robots/sim": {"yaml", "pybullet", "pybullet_data", "mujoco", "robots", "hjepa.tasks.badminton"},
     "robots/real": {"yaml", "robots"},  # vendor SDKs: see LAZY
     "robots/emulators": {"robots"},
