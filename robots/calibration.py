@@ -21,7 +21,7 @@ from hjepa.errors import DataError
 from hjepa.types import Array
 
 LEAST = 4  # points: three fix a frame, the fourth can contradict
-SPREAD_M = 0.05  # least extent (standard deviation) of the points along their second axis: below, a turn is not seen
+SPREAD_M = 0.03  # least extent (standard deviation) of the points along their second axis: below, a turn is not seen
 SIGMA_M = 0.002  # of a coordinate, where nobody says
 WORST_M = 0.02  # root mean square residual that is still a calibration
 _OUTLIER = 4.0  # residual beyond so many robust standard deviations: set aside

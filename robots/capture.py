@@ -27,8 +27,8 @@ class CaptureConfig:
     """How many poses, how far from home, and how long the arm stands at each."""
 
     points: int = 10
-    spread: float = 0.5  # share of the way from home to the joints' limits
-    furthest_rad: float = 0.8
+    spread: float = 0.6  # share of the way from home to the joints' limits
+    furthest_rad: float = 1.0
     settle_s: float = 0.3
     look_s: float = 0.3
     seed: int = 0

@@ -1,0 +1,1 @@
+"""A two-joint arm and a task for it, outside of hjepa."""
