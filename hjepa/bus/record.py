@@ -38,6 +38,9 @@ class Report(NamedTuple):
     seconds: float
 
 
+RESTART = 2**32  # a jump this wide is a new life, see hjepa.launching.node.enter_session
+
+
 class Gaps:
     """Counts frames that never came, by the sequence numbers around them."""
 
@@ -49,7 +52,9 @@ class Gaps:
         """One frame; the first ever of a topic may have any number, that of a later session is number 0."""
         before = self._last.get(topic)
         expected = sequence if before is None else before[1] + 1 if before[0] == session else 0
-        self.lost[topic] += max(sequence - expected, 0)
+        missing = sequence - expected
+        if 0 < missing < RESTART:  # a node that was started again numbers on from far beyond
+            self.lost[topic] += missing
         self._last[topic] = session, sequence
 
 

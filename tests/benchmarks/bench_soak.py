@@ -41,8 +41,8 @@ expiry_ms: {EXPIRY_MS}
 bus: {{journal: true}}
 nodes:
   driver: {{role: driver}}
-  high: {{role: high, needs: [driver], restart: always, hang_s: 5}}
-  low: {{role: low, needs: [driver], restart: always, hang_s: 5}}
+  high: {{role: high, needs: [driver], restart: always, hang_s: 5, backoff: {{give_up_after: 10000, max_s: 1}}}}
+  low: {{role: low, needs: [driver], restart: always, hang_s: 5, backoff: {{give_up_after: 10000, max_s: 1}}}}
   recorder:
     role: recorder
     command: [{sys.executable}, -c, "{MAIN}", bus, record, "{{logs}}/run.mcap", --at, "{{base}}"]

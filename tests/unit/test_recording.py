@@ -260,3 +260,10 @@ def test_a_recorder_may_start_before_the_graph(tmp_path):
 def test_hashes_are_those_of_sha256(tmp_path):
     (tmp_path / "w").write_bytes(b"abc")
     assert sha256(tmp_path / "w") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_node_that_came_back_numbers_on_from_the_clock_and_has_lost_nothing() -> None:
+    gaps = Gaps()
+    for sequence in (0, 1, 1_795_583_510_414, 1_795_583_510_415, 1_795_583_510_418):
+        gaps.see("low-journal", 1, sequence)
+    assert gaps.lost["low-journal"] == 2
