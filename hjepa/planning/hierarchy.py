@@ -24,6 +24,7 @@ from torch import Tensor
 from hjepa.protocols import Reachability
 from hjepa.types import NS, Array, Goal, Observation
 
+USUAL_MARGIN_M = 0.30  # real strokes that land nearer to a line are no examples; those of a lob need to be deep
 NET_M, HALF_LENGTH_M, HALF_SINGLES_M = 1.524, 6.70, 2.59  # BWF Law 1; planning knows no task
 
 
@@ -208,9 +209,10 @@ def flight_window(observation: Observation, slots: int = 40) -> tuple[Array, Arr
 
 
 def _inside(placement: Tensor, c: HighPlanConfig) -> Tensor:
-    """(C,) True where a canonical placement (C, 2) lies well inside the opponent's singles court and behind the net."""
+    """(C,) True where a canonical placement (C, 2) of the codebook lies inside the opponent's singles court and behind
+    the net; targets are moved further in, see `_scattered`."""
     depth, across = -placement[:, 0], placement[:, 1].abs()
-    within = (depth <= HALF_LENGTH_M - c.margin_m) & (across <= HALF_SINGLES_M - c.margin_m)
+    within = (depth <= HALF_LENGTH_M - USUAL_MARGIN_M) & (across <= HALF_SINGLES_M - USUAL_MARGIN_M)
     return within & (depth >= c.behind_net_m)
 
 
