@@ -64,7 +64,8 @@ class DriverNode(Node):
         self._forget()
 
     def _probe(self, node: str) -> ClockProbe:
-        return ClockProbe(self.party.requester(f"{node}-control"))
+        # never waits for a node that is not there: the driver's loop asks
+        return ClockProbe(self.party.requester(f"{node}-control", patient=False))
 
     # life cycle
 

@@ -274,9 +274,14 @@ class Requester(Link):
         keys: Keys | None = None,
         owner: str = "",
         key: bytes | None = None,
+        patient: bool = True,
     ) -> None:
-        """idle: called again and again while waiting; it may raise, for instance when the peer is known to be gone."""
-        super().__init__(zmq.DEALER, address, False, context, keys, owner, SNDTIMEO=1000)
+        """idle: called again and again while waiting; it may raise, for instance when the peer is known to be gone.
+
+        patient: questions wait for a peer that is not there yet; otherwise to ask is refused at once.
+        """
+        options = {"SNDTIMEO": 1000} if patient else {"SNDTIMEO": 0, "IMMEDIATE": 1}
+        super().__init__(zmq.DEALER, address, False, context, keys, owner, **options)
         self._key = key
         self.drops: Counter[str] = Counter()
         self._idle = idle or (lambda: None)

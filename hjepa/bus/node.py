@@ -96,10 +96,10 @@ class Party:
         common: dict[str, Any] = {"keys": self.keys, "key": self._key(topic), "free": FREE}
         return self._kept(Replier(self._at(topic), context=self.context, **common))
 
-    def requester(self, topic: str, idle: Callable[[], None] | None = None) -> Requester:
+    def requester(self, topic: str, idle: Callable[[], None] | None = None, patient: bool = True) -> Requester:
         """Connected to a request channel."""
         common: dict[str, Any] = {"keys": self.keys, "owner": TOPICS[topic].owner, "key": self._key(topic)}
-        return self._kept(Requester(self._at(topic), context=self.context, idle=idle, **common))
+        return self._kept(Requester(self._at(topic), context=self.context, idle=idle, patient=patient, **common))
 
     def close(self) -> None:
         """Close every socket; a second close does nothing."""

@@ -1,8 +1,12 @@
 """The offset between two clocks: the true one always lies within the bound, and the bound gets narrow."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 
-from hjepa.bus.timesync import DRIFT, Offset
+from hjepa.bus.link import Requester
+from hjepa.bus.timesync import ASK_EVERY_NS, DRIFT, ClockProbe, Offset
 
 MS = 1_000_000
 
@@ -55,3 +59,14 @@ def test_a_clock_that_was_set_is_believed_anew() -> None:
     found = offset.at(601 * MS)
     assert found is not None
     assert abs(found[0] - 9_000 * MS) <= found[1] <= MS
+
+
+def test_a_probe_never_waits_for_a_node_that_is_not_there(tmp_path: Path) -> None:
+    with Requester(f"ipc://{tmp_path}/low-control", patient=False) as requester:
+        probe, now = ClockProbe(requester), 0
+        begun = time.monotonic()
+        for _ in range(3000):  # more than a socket queues
+            now += ASK_EVERY_NS
+            probe.poll(lambda now=now: now)
+        assert time.monotonic() - begun < 1.0
+        assert probe.offset.at(now) is None
