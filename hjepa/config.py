@@ -106,7 +106,7 @@ class HighWeightsSection(Section):
     win: float = key(1.0, "log-odds of winning the rally after the opponent's reply", ge=0)
     support: float = key(1.0, "log-probability that a real player answers with this here", ge=0)
     name: float = key(2.0, "log-probability that the shot is what it is called", ge=0)
-    reach: float = key(0.3, "the low level's energy for the candidate goal", ge=0)
+    reach: float = key(0.15, "the low level's energy for the candidate goal", ge=0)
     mixing: float = key(1.0, "Gumbel noise: a mixed strategy; 0: always the least energy", ge=0)
 
 

@@ -71,7 +71,7 @@ class HighPlanConfig:
     win: float = 1.0
     support: float = 1.0
     name: float = 2.0
-    reach: float = 0.3
+    reach: float = 0.15
     mixing: float = 1.0
     scatter_m: float = 0.35  # placements are drawn this far around those of the codebook: targets off a fixed grid
     shortlist: int = 8  # of the candidates, cheapest first: the low level is asked about these
