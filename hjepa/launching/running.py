@@ -62,14 +62,14 @@ class RunningGraph(Graph):
         return found
 
     def _begin(self, reset: Reset) -> int:
-        """A new session; a level that dies at this very moment is waited for once more."""
-        for last in (False, True):
+        """A new session; a level that dies at this very moment is waited for again."""
+        deadline = time.monotonic() + self._ready_s
+        while True:
             self.await_ready()
             self._session = 0
             try:
                 self._session = super()._begin(reset)
-                break
+                return self._session
             except LinkTimeout:
-                if last:
+                if time.monotonic() > deadline:
                     raise
-        return self._session
