@@ -70,8 +70,8 @@ def enter_session(node: Node) -> None:
     if isinstance(node, Level):
         driver = ask_status(Party(node.name, node.config, None, guarded=True), "driver", _ASK_S)
         if driver is not None and driver.session:
-            # numbered by the wall clock's milliseconds: beyond all that an earlier life has sent in this session
-            node.join(driver.session, driver.session % 2**31, time.time_ns() // 1_000_000)
+            # numbered by the wall clock's microseconds: beyond all that an earlier life has sent in this session
+            node.join(driver.session, driver.session % 2**31, time.time_ns() // 1000)
             sys.stderr.write(f"entered session {driver.session}\n")
 
 

@@ -11,6 +11,7 @@ mid-stroke the time to braking. Bound: expiry + 2 periods of the simulated drive
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -136,8 +137,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=20.0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, help="an empty folder for logs and recording; without it they go")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = str(options.keep) if options.keep else stack.enter_context(tempfile.TemporaryDirectory())
+        Path(folder).mkdir(parents=True, exist_ok=True)
         words = ["--set", "task.strokes=1300", "task.seed=13", "--logs", "logs"]  # the start states are judged already
         with Launched(Path(folder), GRAPH, *words) as launched:
             watch = Watch(launched, options.every)
