@@ -80,6 +80,7 @@ class DriverNode(Node):
             while not self.stopping:
                 if self.config.lockstep or self.state not in LIVE:
                     self._serve(_POLL_S)
+                    self.commands.poke()
                 else:
                     self._real_time()
         finally:

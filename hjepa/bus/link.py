@@ -92,6 +92,10 @@ class Link:
             raise LinkError(f"{'bind' if bind else 'connect'} to '{address}' failed: {error}") from error
         self.address = self.socket.getsockopt_string(zmq.LAST_ENDPOINT) or address if bind else address
 
+    def poke(self) -> None:
+        """Let the socket do what is due, such as to subscribe again at a peer that came back: zmq does it in calls."""
+        self.socket.getsockopt(zmq.EVENTS)
+
     def close(self) -> None:
         """Close the socket; a second close does nothing."""
         self.socket.close()

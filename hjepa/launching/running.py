@@ -49,6 +49,8 @@ class RunningGraph(Graph):
                         break
                 except LinkTimeout:
                     counts = {}
+                for tap in self._taps.values():
+                    tap.poke()
                 if time.monotonic() > deadline:
                     said = f"is not heard by everybody: {counts}" if counts else "does not answer"
                     raise LinkTimeout(f"node {node} {said} after {self._ready_s:g} s")

@@ -303,3 +303,15 @@ def test_a_frame_over_the_cap_is_counted(context):
         publisher.socket.send(np.zeros(wire.MAX_FRAME_BYTES + 1, dtype=np.uint8).tobytes())
         assert until_sent(publisher, subscriber)
         assert subscriber.drops == {"size": 1}
+
+
+def test_a_subscriber_that_only_waits_is_heard_again_by_a_publisher_that_came_back(tmp_path, context):
+    where = f"ipc://{tmp_path}/t"
+    with Subscriber(where, ("tick",), context=context, conflate=False) as subscriber:
+        for _ in range(2):
+            with Publisher(where, context=context) as publisher:
+                deadline = time.monotonic() + WAIT_S
+                while not publisher.subscribers() and time.monotonic() < deadline:
+                    subscriber.poke()
+                    time.sleep(0.005)
+                assert publisher.subscribers() == 1
