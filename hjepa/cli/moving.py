@@ -74,9 +74,9 @@ def jog(
     Example: `hjepa robots jog ideal --joint a1 --by 0.05`
     """
     from hjepa.cli.robots import driver_options
-    from robots.catalog import entry, make_driver
+    from robots.catalog import make_driver, moves_machine
 
-    if entry(driver).real and not present:
+    if moves_machine(driver) and not present:
         raise ConfigError(f"driver '{driver}' moves a machine; allowed: together with --yes-a-person-is-present")
     made = make_driver(driver, robot, speed_share=speed, **driver_options(sets or []))
     if hasattr(type(made), "tick"):

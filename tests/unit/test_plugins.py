@@ -59,6 +59,22 @@ def test_a_package_brings_a_robot_and_a_driver_and_neither_is_imported_before_it
     assert moves_machine("onelink")  # what does not say otherwise is taken for a machine
 
 
+@pytest.mark.parametrize(
+    "words", [["robots", "jog", "mine", "--joint", "a1", "--by", "0.1"], ["robots", "check", "mine"], ["calibrate"]]
+)
+def test_a_package_s_machine_is_not_moved_without_a_person(
+    install, words: list[str], capsys: pytest.CaptureFixture[str]  # noqa: ANN001
+) -> None:  # fmt: skip
+    groups = {"hjepa.robots": {"mine": "mine.drv:Mine"}, "hjepa.descriptions": {"onelink": "mine"}}
+    install(
+        "mine", groups, onelink_yaml=ROBOT, drv_py="from robots.ideal import IdealRobot\nclass Mine(IdealRobot): ..."
+    )
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--driver", "mine"] if words == ["calibrate"] else words)
+    assert ended.value.code == 2
+    assert "person" in capsys.readouterr().err
+
+
 def test_built_in_names_win_and_the_clash_is_told(install, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ANN001
     install("thief", {"hjepa.robots": {"fake": "thief:Fake"}})
     assert entry("fake") == DRIVERS["fake"]
