@@ -3,12 +3,15 @@
 A driver of a real arm has its bus where `_read` and `_write` are; everything else stays.
 """
 
+import time
+from collections import deque
+
 import numpy as np
 
 from hjepa.errors import RobotError
 from hjepa.tasks.kinematics import joint_frames
 from robots.loop import ControlLoop
-from robots.trackers import observation, slots_ns
+from robots.trackers import between, observation
 
 LAG = 0.7  # share of the way to the set-point that a joint goes in a period
 # where the camera stands: R (quarter turn about z) and shift; `hjepa calibrate` finds it
@@ -23,6 +26,7 @@ class TwoLink:
     def __init__(self, spec):
         self.spec, self._loop = spec, None
         self._q, self._dq = spec.q_home_rad.copy(), np.zeros(spec.joints)
+        self._seen = deque([(time.monotonic_ns(), self._camera())], maxlen=128)
 
     def connect(self):
         if self._loop is not None:
@@ -55,11 +59,15 @@ class TwoLink:
         self._running().rearm()
 
     def window(self, stamp_ns):
-        """What the camera saw: the marker, in the camera's own frame, with half a millimetre of noise."""
+        """What the camera had seen of the marker by an instant, on the 10 ms grid of every Tracker."""
+        stamps, places = zip(*tuple(self._seen), strict=True)
+        return between(np.array(stamps), np.array(places), stamp_ns)
+
+    def _camera(self):
+        """The marker in the camera's own frame, with half a millimetre of noise."""
         tool = joint_frames(self.spec, self._q)[-1, :3, 3]
-        noise = 5e-4 * np.random.default_rng(stamp_ns).normal(size=(64, 3))
-        seen = T_TRACKER_WORLD[:3, :3] @ tool + T_TRACKER_WORLD[:3, 3]
-        return seen + noise, np.ones(64, dtype=bool), slots_ns(stamp_ns)
+        noise = 5e-4 * np.random.default_rng(time.monotonic_ns()).normal(size=3)
+        return T_TRACKER_WORLD[:3, :3] @ tool + T_TRACKER_WORLD[:3, 3] + noise
 
     def _running(self):
         if self._loop is None:
@@ -67,6 +75,7 @@ class TwoLink:
         return self._loop
 
     def _read(self):
+        self._seen.append((time.monotonic_ns(), self._camera()))
         return self._q.copy(), self._dq.copy()
 
     def _write(self, q_set, dq_set):
