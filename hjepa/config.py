@@ -15,7 +15,7 @@ from typing import Literal
 import yaml
 
 from hjepa.errors import ConfigError, nearest
-from hjepa.typed_yaml import Section, key, read
+from hjepa.typed_yaml import Section, key, peek, read
 
 AGENTS = ("hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random")
 AgentName = Literal["hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random"]
@@ -54,6 +54,7 @@ class RandomFeed(Section):
 
 
 class TaskSection(Section):
+    name: Literal["badminton"] = key("badminton", "which task this configuration is of")
     feed: Literal["test", "val", "train", "random"] = key("test", "real strokes of these matches, or random ones")
     feed_csv: str = key("", "a file of own feeds instead: id,type,x0,y0,z0,vx,vy,vz[,rx,ry]")
     strokes: int = key(20, "how many strokes are played", ge=1)
@@ -162,7 +163,7 @@ def names() -> list[str]:
 
 def load(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Configuration by name or file, with overrides of the form `low.iterations=4` (the value is YAML)."""
-    return read(Config, _find(name_or_file), overrides)
+    return read(Config, find(name_or_file), overrides)
 
 
 def dump(config: Config) -> str:
@@ -170,7 +171,13 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def explain(config: Config) -> str:
+def task_name(name_or_file: str | Path, overrides: Sequence[str] = ()) -> str:
+    """The task that a configuration is of; badminton where it does not say so."""
+    named = peek(find(name_or_file), "task.name", overrides)
+    return named if isinstance(named, str) else TaskSection().name
+
+
+def explain(config: Section) -> str:
     """The resolved configuration as YAML with each key's meaning as a comment."""
     return "\n".join(_explain(config, indent="")) + "\n"
 
@@ -187,7 +194,8 @@ def _explain(section: Section, indent: str) -> list[str]:
     return out
 
 
-def _find(name_or_file: str | Path) -> Path:
+def find(name_or_file: str | Path) -> Path:
+    """The file of a configuration by name, or by path; ConfigError lists the names."""
     text = str(name_or_file)
     is_file = isinstance(name_or_file, Path) or text.endswith((".yaml", ".yml")) or os.sep in text
     path = Path(text) if is_file else resource("configs", f"{text}.yaml")

@@ -52,6 +52,24 @@ def read(model: type[S], path: Path, overrides: Sequence[str] = (), check: Calla
     return value
 
 
+def peek(path: Path, dotted: str, overrides: Sequence[str] = ()) -> Any:
+    """What a file or an override says of one key, before it is known which model the file is of; None: nothing.
+
+    A file that cannot be read says nothing here: `read` tells what is wrong with it.
+    """
+    for text in reversed(overrides):
+        name, _, value = text.partition("=")
+        if name.strip() == dotted:
+            return value
+    try:
+        found: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    for part in dotted.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads `on` as true, 1e-3 as text and 2026-01-01 as a date; configurations want neither."""
 

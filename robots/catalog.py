@@ -58,6 +58,7 @@ DRIVERS = {
     "mujoco": Entry("robots.sim.mujoco_court:MujocoCourt", "mujoco", ("mujoco",)),
     "servo": Entry("robots.real.servo_arm:ServoArm", "servo", ("serial", "dynamixel_sdk"), "so101"),
     "pybullet-arm": Entry("robots.sim.arm:ArmWorld", "sim", ("pybullet",), "panda", ("iiwa",)),
+    "pybullet-reach": Entry("robots.sim.reach:ReachWorld", "sim", ("pybullet",), "panda"),
     "pybullet-arm-realtime": Entry("robots.sim.arm:ArmDriver", "sim", ("pybullet",), "panda"),
     "udp": Entry("robots.real.udp:UdpRobot", robot="panda"),
     "ur": Entry("robots.real.ur:UrRobot", robot="ur5e"),

@@ -13,4 +13,5 @@ def configure(config: options.Config = "badminton", sets: options.Sets = None) -
 
     Example: `hjepa config badminton --set low.iterations=4 > mine.yaml`
     """
-    typer.echo(room.explain(room.load(config, sets or [])), nl=False)
+    other = options.other_task(config, sets, {})
+    typer.echo(room.explain(other.config if other else room.load(config, sets or [])), nl=False)

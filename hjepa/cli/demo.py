@@ -13,6 +13,7 @@ from rich.console import Console
 from hjepa.cli import files, options, play
 from hjepa.evaluation.metrics import summarise
 from hjepa.evaluation.results import Played, write_csv
+from hjepa.tasks.catalog import Asked
 
 
 def demo(
@@ -31,15 +32,32 @@ def demo(
         Path | None, typer.Option("--log", metavar="FILE", help="Record all messages (.mcap); see `hjepa bus`.")
     ] = None,
     clock: options.Clock = None,
+    robot: options.RobotOrFile = None,
+    seconds: options.Seconds = None,
     sets: options.Sets = None,
 ) -> None:
     """Return strokes that real players hit; writes demo.mp4, summary.json, strokes.csv and landings.png.
 
     Every shot is chosen by the high-level JEPA and executed by the low-level one; robot and levels talk over ZMQ. No
-    display and no GPU needed.
+    display and no GPU needed. Another task is chosen by its configuration: `hjepa demo reach --robot iiwa`.
     """
+    other = options.other_task(
+        config,
+        sets,
+        {"strokes": strokes, "feed": feed},
+        task__seed=seed,
+        task__seconds=seconds,
+        agent__name=agent,
+        robot__name=robot,
+        run__clock=clock,
+    )
+    if other is not None:
+        other.task.demo(other.config, Asked(out=out, video=video, processes=processes, gui=gui))
+        return
+    options.badminton_only(seconds=seconds)
     changes = options.changes(
         sets,
+        robot__name=robot,
         task__strokes=strokes,
         task__seed=seed,
         agent__name=options.check_agent(agent),

@@ -12,15 +12,20 @@ from rich.progress import track
 
 from hjepa.cli import files, options, play
 from hjepa.evaluation.metrics import summarise
+from hjepa.tasks.catalog import Asked
+
+STROKES = 100
 
 
 def evaluate(
     config: options.Config,
-    episodes: Annotated[int, typer.Option("--episodes", min=1, help="How many strokes.")] = 100,
+    episodes: Annotated[int | None, typer.Option("--episodes", min=1, help="How many strokes (100).")] = None,
     seed: options.Seed = None,
     feed: options.Feed = None,
     agent: options.Agent = None,
     clock: options.Clock = None,
+    robot: options.RobotOrFile = None,
+    seconds: options.Seconds = None,
     sets: options.Sets = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
 ) -> None:
@@ -28,9 +33,24 @@ def evaluate(
 
     Example: `hjepa eval badminton --episodes 300 --agent classical --json runs/classical.json`
     """
+    other = options.other_task(
+        config,
+        sets,
+        {"episodes": episodes, "feed": feed},
+        task__seed=seed,
+        task__seconds=seconds,
+        agent__name=agent,
+        robot__name=robot,
+        run__clock=clock,
+    )
+    if other is not None:
+        other.task.evaluate(other.config, Asked(json=json))
+        return
+    options.badminton_only(seconds=seconds)
     changes = options.changes(
         sets,
-        task__strokes=episodes,
+        robot__name=robot,
+        task__strokes=episodes or STROKES,
         task__seed=seed,
         agent__name=options.check_agent(agent),
         run__clock=options.check_clock(clock),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from hjepa.config import AGENTS, TaskSection, load
+from hjepa.config import AGENTS, TaskSection, find, load, task_name
 from hjepa.config import Config as Settings
 from hjepa.errors import ConfigError, DataError, nearest
+from hjepa.tasks import catalog
+from hjepa.typed_yaml import Section, read
 
 FEEDS = get_args(TaskSection.model_fields["feed"].annotation)
 
@@ -30,6 +32,7 @@ DriverSets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A=B", help="An option of the driver: --set port=/dev/ttyACM0. May be repeated."),
 ]
+Seconds = Annotated[float | None, typer.Option("--seconds", help="How long, for tasks that have no strokes.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Parallel processes that collect.")]
 Feed = Annotated[
     str | None,
@@ -49,6 +52,35 @@ def changes(sets: Sequence[str] | None, **keys: object) -> list[str]:
     """Overrides for hjepa.config.load: named options first (`task__seed=3`), then what --set says."""
     named = [f"{key.replace('__', '.')}={value}" for key, value in keys.items() if value is not None]
     return [*named, *(sets or [])]
+
+
+class Chosen(NamedTuple):
+    """A task other than badminton, and its configuration."""
+
+    task: catalog.Task
+    config: Section
+
+
+def other_task(config: str, sets: Sequence[str] | None, strokes: Mapping[str, object], **keys: object) -> Chosen | None:
+    """The plug-in that a configuration asks for, with it read; None: badminton, whose verbs these are.
+
+    strokes: options that only badminton has; ConfigError where one is given. keys: as for `changes`.
+    """
+    name = task_name(config, sets or [])
+    if name == catalog.OWN:
+        return None
+    task = catalog.find(name)
+    for option, value in strokes.items():
+        if value is not None:
+            raise ConfigError(f"--{option}: task '{name}' has no such option; allowed: leave it out")
+    return Chosen(task, read(task.schema, find(config), changes(sets, **keys)))
+
+
+def badminton_only(**given: Any) -> None:
+    """ConfigError where an option is given that badminton does not have."""
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigError(f"--{option}: task 'badminton' counts strokes; allowed: leave it out")
 
 
 def feed_changes(feed: str | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hjepa.cli.collect import DATA
 from hjepa.cli.progress import reporter
 from hjepa.config import load
 from hjepa.errors import DataError
+from hjepa.tasks.catalog import Asked
 
 
 class LevelName(StrEnum):
@@ -44,14 +45,20 @@ def train(
     ),
     workers: options.Workers = 2,
     seed: options.Seed = None,
+    robot: options.RobotOrFile = None,
     sets: options.Sets = None,
 ) -> None:
     """Train a level, or `bc`; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
 
     Started again it goes on from the last checkpoint. Train `high` first: its embeddings are the low level's goals.
     """
+    keys = {"task__seed": seed, "robot__name": robot}
+    other = options.other_task(config, sets, {}, **keys)
+    if other is not None:
+        other.task.train(other.config, Asked(level=level.value, data=data, out=out, workers=workers))
+        return
     files.check_folder(out)
-    settings = load(config, options.changes(sets, task__seed=seed))
+    settings = load(config, options.changes(sets, **keys))
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
         raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
