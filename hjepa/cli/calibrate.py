@@ -31,9 +31,7 @@ def calibrate(
     ] = None,
     driver: Annotated[str | None, typer.Option("--driver", metavar="NAME", help="Measure with this driver.")] = None,
     robot: options.RobotOrFile = None,
-    tracker: Annotated[
-        str | None, typer.Option("--tracker", metavar="NAME", help="The tracker, where the driver has none: udp.")
-    ] = None,
+    tracker: options.Tracker = None,
     points: Annotated[int, typer.Option("--points", min=4, help="Poses to measure.")] = 12,
     speed: Annotated[float, typer.Option("--speed", min=0.001, max=1.0, help="Share of the robot's limits.")] = SPEED,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The result.")] = Path("calibration.yaml"),
@@ -44,9 +42,7 @@ def calibrate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the poses.")] = 0,
     present: options.Present = False,
     sets: options.DriverSets = None,
-    tracker_sets: Annotated[
-        list[str] | None, typer.Option("--tracker-set", metavar="A=B", help="An option of the tracker: port=7000.")
-    ] = None,
+    tracker_sets: options.TrackerSets = None,
 ) -> None:
     """Find where the tracker stands: T_world_tracker, with residuals; drivers and trackers read the file written.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hjepa.cli import files, options
+from hjepa.cli import babble, files, options
 from hjepa.cli.progress import reporter
 from hjepa.config import load
 from hjepa.tasks.catalog import Asked
@@ -24,12 +24,34 @@ def collect(
     workers: options.Workers = 2,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
+    driver: Annotated[
+        str | None, typer.Option("--driver", metavar="NAME", help="Record motion of this driver instead, as MCAP.")
+    ] = None,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.05, help="--driver: how long to record.")] = 10.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.001, max=1.0, help="--driver: share of the robot's limits.")
+    ] = 0.3,
+    motion: Annotated[
+        Path | None,
+        typer.Option("--motion", metavar="FILE", help="--driver: this recorded motion (.mcap, .npz), not babbling."),
+    ] = None,
+    tracker: options.Tracker = None,
+    tracker_sets: options.TrackerSets = None,
+    present: options.Present = False,
     sets: options.Sets = None,
 ) -> None:
-    """Fill a data set of swings in parallel processes.
+    """Fill a data set of swings in parallel processes; with --driver, record how any robot moves.
 
-    Started again it goes on where it was; a killed run loses at most the shard each process was writing.
+    Started again it goes on where it was; a killed run loses at most the shard each process was writing. With --driver
+    the robot babbles around home, or follows a recorded motion, within a share of its limits; CONFIG plays no part, and
+    --set is for the driver. Example: `hjepa collect --driver ideal --robot panda --minutes 2 --out data/panda`
     """
+    if driver is not None:
+        babble.collect_motion(
+            driver, robot, out, minutes=minutes, speed=speed, motion=motion, tracker=tracker, tracker_sets=tracker_sets,
+            sets=sets, seed=seed or 0, present=present,
+        )  # fmt: skip
+        return
     keys = {"task__seed": seed, "robot__name": robot}
     other = options.other_task(config, sets, {"swings": swings}, **keys)
     if other is not None:

@@ -28,6 +28,13 @@ RobotOrFile = Annotated[
 Present = Annotated[
     bool, typer.Option("--yes-a-person-is-present", help="Somebody watches, an emergency stop within reach.")
 ]
+Tracker = Annotated[
+    str | None, typer.Option("--tracker", metavar="NAME", help="A tracker, where the driver has none of its own: udp.")
+]
+TrackerSets = Annotated[
+    list[str] | None,
+    typer.Option("--tracker-set", metavar="A=B", help="Its option: port=7000, calibration=calibration.yaml."),
+]
 DriverSets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A=B", help="An option of the driver: --set port=/dev/ttyACM0. May be repeated."),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hjepa.cli import files, options
+from hjepa.cli import babble, files, options
 from hjepa.cli.collect import DATA
 from hjepa.cli.progress import reporter
 from hjepa.config import load
@@ -40,6 +40,12 @@ def train(
             help=f"low: swings that `hjepa collect` wrote ({DATA}). bc: where the strokes played go (OUT/clone).",
         ),
     ] = None,
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from", metavar="FILE.mcap", help="low: recordings of `hjepa collect --driver`, or their folder."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Weights, checkpoints and logs.")] = Path(
         "runs/train"
     ),
@@ -55,8 +61,14 @@ def train(
     keys = {"task__seed": seed, "robot__name": robot}
     other = options.other_task(config, sets, {}, **keys)
     if other is not None:
+        if recordings:
+            data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
         other.task.train(other.config, Asked(level=level.value, data=data, out=out, workers=workers))
         return
+    if recordings:
+        raise DataError(
+            "--from: badminton's low level learns from swings of the simulator; allowed: reach, or your task"
+        )
     files.check_folder(out)
     settings = load(config, options.changes(sets, **keys))
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
