@@ -15,6 +15,7 @@ from typing import Literal
 import yaml
 
 from hjepa.errors import ConfigError, nearest
+from hjepa.plugins import found
 from hjepa.typed_yaml import Section, key, peek, read
 
 AGENTS = ("hjepa", "reactive", "flat", "coded-goal", "classical", "bc", "oracle", "random")
@@ -195,11 +196,19 @@ def _explain(section: Section, indent: str) -> list[str]:
 
 
 def find(name_or_file: str | Path) -> Path:
-    """The file of a configuration by name, or by path; ConfigError lists the names."""
+    """The file of a configuration by name, or by path; ConfigError lists the names.
+
+    A package that brings a task may bring its configuration: NAME.yaml beside the task's module.
+    """
     text = str(name_or_file)
     is_file = isinstance(name_or_file, Path) or text.endswith((".yaml", ".yml")) or os.sep in text
     path = Path(text) if is_file else resource("configs", f"{text}.yaml")
+    if not path.is_file() and not is_file:
+        brought = found("hjepa.tasks", names())
+        plugin = brought.get(text)
+        path = path if plugin is None else plugin.beside(f"{text}.yaml")
     if not path.is_file():
-        hint = "give an existing .yaml file" if is_file else f"{nearest(text, names())}; or a path to a .yaml file"
+        known = names() if is_file else {*names(), *brought.plugins}
+        hint = "give an existing .yaml file" if is_file else f"{nearest(text, known)}; or a path to a .yaml file"
         raise ConfigError(f"no configuration '{text}': {hint}")
     return path

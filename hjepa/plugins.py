@@ -61,6 +61,11 @@ class Plugin(NamedTuple):
             raise PluginError(f"{self.title} ({self.value}) cannot be found: no such package; allowed: its import name")
         return Path(next(iter(spec.submodule_search_locations)))
 
+    def beside(self, file: str) -> Path:
+        """A file in the package of the module that `value` names."""
+        module = self.value.partition(":")[0]
+        return self._replace(value=module.rpartition(".")[0] or module).folder() / file
+
 
 class Found(NamedTuple):
     """The plug-ins of a group."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from hjepa.errors import ConfigError, nearest
+from hjepa.errors import ConfigError, PluginError, nearest
+from hjepa.plugins import found
 
 GROUP = "hjepa.tasks"
 OWN = "badminton"
@@ -50,24 +50,26 @@ class Task(Protocol):
     def train(self, config: Any, asked: Asked) -> None: ...
 
 
+VERBS = ("demo", "evaluate", "collect", "train")
+
+
 def names() -> list[str]:
     """Tasks that are installed."""
-    return sorted({OWN, *TASKS, *_plugged()})
+    return sorted({OWN, *TASKS, *found(GROUP, {OWN, *TASKS}).plugins})
 
 
 def find(name: str) -> Task:
-    """The plug-in of a task; ConfigError lists the known names, or says what its module lacks."""
-    path = TASKS.get(name) or _plugged().get(name, "")
-    if not path:
+    """A task's plug-in; ConfigError lists the known names, PluginError says what is wrong with a package's."""
+    if name in TASKS:
+        module, _, attribute = TASKS[name].partition(":")
+        ours: Task = getattr(import_module(module), attribute)
+        return ours
+    plugin = found(GROUP, {OWN, *TASKS}).get(name)
+    if plugin is None:
         raise ConfigError(f"task.name: unknown task '{name}'; {nearest(name, names())}")
-    module, _, attribute = path.partition(":")
-    try:
-        found: Task = getattr(import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ConfigError(f"task '{name}' is said to be '{path}', which cannot be imported: {error}") from error
-    return found
-
-
-def _plugged() -> dict[str, str]:
-    points: tuple[EntryPoint, ...] = tuple(entry_points(group=GROUP))
-    return {point.name: point.value for point in points}
+    made: Task = plugin.load()
+    lacking = [verb for verb in VERBS if not callable(getattr(made, verb, None))]
+    if lacking or not hasattr(made, "schema"):
+        what = ", ".join([*lacking, *([] if hasattr(made, "schema") else ["schema"])])
+        raise PluginError(f"{plugin.title} ({plugin.value}) lacks {what}; allowed: as hjepa.tasks.catalog.Task has it")
+    return made

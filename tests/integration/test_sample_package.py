@@ -17,8 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robots.calibration import inverse
+from hjepa.babbling import read_recording
+from hjepa.tasks.kinematics import joint_frames
+from hjepa.training.recorded import pieces_of
+from robots.calibration import apply, inverse
 from robots.calibration_file import read_calibration
+from robots.spec import load_spec
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = ROOT / "tests" / "data" / "sample_robot"
@@ -79,6 +83,17 @@ def test_its_driver_is_listed(site: Path, beside: Running, tmp_path: Path) -> No
     assert "installed, from sample-robot 0.1" in next(line for line in listed.splitlines() if "twolink" in line)
 
 
+def test_its_motion_is_recorded_with_what_its_camera_saw(site: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mcap", reason="recordings need the extra log")
+    hjepa(site, tmp_path, "collect", "--driver", "twolink", "--minutes", "0.06", "--speed", "1", "--out", "motion")
+    (piece,) = pieces_of(read_recording(tmp_path / "motion" / "motion_0000.mcap"))
+    known = piece.mask > 0
+    assert known.mean() > 0.9
+    tool = joint_frames(load_spec(str(site / "sample_robot" / "twolink.yaml")), piece.q_rad)[:, -1, :3, 3]
+    off = np.linalg.norm(apply(T_TRACKER_WORLD, tool) - piece.seen_m, axis=1)[known]
+    assert np.median(off) < 3e-3  # half a millimetre of noise, and the way of half a period
+
+
 def test_its_robot_is_known_by_name_and_its_description_by_path(site: Path, tmp_path: Path) -> None:
     file = site / "sample_robot" / "twolink.yaml"
     code = (
@@ -89,12 +104,10 @@ def test_its_robot_is_known_by_name_and_its_description_by_path(site: Path, tmp_
     subprocess.run([sys.executable, "-c", code, "twolink", str(file)], env=environment, cwd=tmp_path, check=True)
 
 
-@pytest.mark.skipif(find_spec("hjepa.tasks.catalog") is None, reason="tasks of other packages: hjepa.tasks.catalog")
 def test_its_task_collects_trains_and_is_measured(site: Path, tmp_path: Path) -> None:
-    config = str(site / "sample_robot" / "point.yaml")
-    assert "10 postures" in hjepa(site, tmp_path, "collect", config, "--out", "data", "--set", "postures=10")
-    assert "weights:" in hjepa(site, tmp_path, "train", "low", config, "--data", "data", "--out", "runs/train")
-    hjepa(site, tmp_path, "eval", config, "--json", "figures.json")
+    assert "10 postures" in hjepa(site, tmp_path, "collect", "point", "--out", "data", "--set", "postures=10")
+    assert "weights:" in hjepa(site, tmp_path, "train", "low", "point", "--data", "data", "--out", "runs/train")
+    hjepa(site, tmp_path, "eval", "point", "--json", "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["targets"] == 3
     assert figures["median_m"] < 0.1  # the nearest of the ten postures; the median of all ten is 0.4 m off
