@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from hjepa import config
+from hjepa.cli import options
 from hjepa.cli.app import app, spread_sets
 from hjepa.launching import graph
 
@@ -60,7 +61,7 @@ def check_hjepa(words: list[str]) -> None:
     parameters = verb.make_context(verb.name, rest).params
     if words[0] == "launch":
         graph.load(parameters["graph"], parameters["sets"] or [])
-    elif "config" in parameters:
+    elif "config" in parameters and options.other_task(parameters["config"], parameters["sets"], {}) is None:
         config.load(parameters["config"], parameters["sets"] or [])
 
 
