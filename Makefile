@@ -52,7 +52,7 @@ test: $(STAMP)  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
 bench: $(STAMP)  ## every script in tests/benchmarks: prints tables, writes JSON to runs/bench
 	@mkdir -p runs/bench
