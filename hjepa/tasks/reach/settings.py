@@ -39,13 +39,13 @@ class LowSection(Section):
     latency_ms: int = key(20, "planning time (ms) charged to the clock", ge=0)
     budget_ms: int = key(15, "realtime: no iteration is begun that would end later than this (ms)", ge=1)
     chunks: int = key(2, "actions planned ahead, 100 ms each", ge=1, le=4)
-    iterations: int = key(8, "Gauss-Newton iterations of a plan", ge=1)
+    iterations: int = key(10, "Gauss-Newton iterations of a plan", ge=1)
     valid_ms: int = key(300, "how long (ms) a command may be followed without a newer one", ge=50)
     tolerance: float = key(0.05, "distance of the predicted from the wanted glimpse that costs 1/2", gt=0)
     effort: float = key(1.0, "weight of the share of the joints' acceleration used", ge=0)
-    posture: float = key(0.2, "weight of the joints' distance from home", ge=0)
+    posture: float = key(0.4, "weight of the joints' distance from home", ge=0)
     limits: float = key(1.0, "weight of joint speed, acceleration and range beyond their limits", ge=0)
-    support: float = key(1.0, "weight of postures outside those babbled", ge=0)
+    support: float = key(3.0, "weight of postures outside those babbled", ge=0)
 
 
 class BabbleSection(Section):
