@@ -351,14 +351,15 @@ def _speeds(b: Bench) -> None:
 @_clause("an episode ends with an outcome", lambda kind: kind.referee)
 def _outcome(b: Bench) -> None:
     demand(not b.driver.done, "it is over at its start")
-    for _ in range(400):
+    for _ in range(6000):
         if b.driver.done:
             break
         b.driver.tick()
     outcome = b.driver.outcome()
-    demand(b.driver.done, "it goes on after 4 s")
+    demand(b.driver.done, "it goes on after a minute")
     told = (outcome.hit, outcome.returned, outcome.fault)
-    demand(told == (False, False, "miss"), f"hit, returned, fault are {told}; expected of a robot at rest: a miss")
+    nothing = (False, False, "miss"), (False, False, "")  # a task without a shuttle knows no faults
+    demand(told in nothing, f"hit, returned, fault are {told}; expected of a robot at rest: no hit")
 
 
 # real time: the clock on the wall

@@ -94,11 +94,23 @@ def _turns(name: str, journal: list[Handled], inputs: dict[Key, bytes], log: Log
     """Entries that belong together: goals heard in one go; answers heard while an observation was handled."""
     group: list[Handled] = []
     for handled in journal:
+        if log.cut and _beyond(handled, inputs):
+            break  # the cut came between the journal's entry and its input, which is another topic's
         if group and not _joins(name, group[-1], handled):
             yield _turn(name, group, inputs, log)
             group = []
         group.append(handled)
-    yield _turn(name, group, inputs, log)
+    if group:
+        yield _turn(name, group, inputs, log)
+
+
+def _beyond(handled: Handled, inputs: dict[Key, bytes]) -> bool:
+    """True for an input that came after all that was recorded of its topic and session."""
+    key = handled.source, handled.session, handled.sequence
+    if handled.source == IDLE or len(handled.frame) or key in inputs:
+        return False
+    there = [n for source, session, n in inputs if (source, session) == key[:2]]
+    return handled.sequence > max(there, default=-1)
 
 
 def _joins(name: str, before: Handled, handled: Handled) -> bool:
