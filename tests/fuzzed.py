@@ -63,7 +63,7 @@ class Fuzzer:
     def _packed(
         self, sequence: int, stamp_ns: int, *, session: int | None = None, key: bytes | None = b"", joints: int = 0,
         kind: str = "command",
-    ) -> bytearray:  # fmt: skip
+    ) -> bytes:  # fmt: skip
         command = self.wild._replace(start_ns=stamp_ns)
         if joints:
             command = command._replace(q_rad=command.q_rad[:, :joints], dq_rad_s=command.dq_rad_s[:, :joints])
@@ -76,7 +76,7 @@ class Fuzzer:
         plain = wire.decode(frame)
         return wire.encode(wire.Header(kind, *_rest(plain.header)), plain.arrays, self.key)
 
-    def _raw(self, sequence: int, stamp_ns: int, number: float) -> bytearray:
+    def _raw(self, sequence: int, stamp_ns: int, number: float) -> bytes:
         """What our own sender would refuse to send, signed as if it had."""
         plain = wire.decode(self._packed(sequence, stamp_ns))
         arrays = {name: array.copy() for name, array in plain.arrays.items()}
@@ -85,7 +85,7 @@ class Fuzzer:
         return wire.encode(wire.Header("command", *_rest(plain.header)), arrays, self.key)
 
     def _flipped(self, sequence: int, stamp_ns: int) -> bytearray:
-        frame = self._packed(sequence, stamp_ns)
+        frame = bytearray(self._packed(sequence, stamp_ns))
         frame[int(self.rng.integers(len(frame)))] ^= 1 << int(self.rng.integers(8))
         return frame
 
