@@ -213,7 +213,14 @@ class Replies:
 def _missing(recorded: Recorded, emitted: set[Key], cut: bool) -> int:
     """How many recorded messages lie beyond the end of a cut journal; any other one that did not come is an error."""
     absent = [key for key in recorded.frames if key not in emitted and not key[0].endswith("-journal")]
-    early = [key for key in absent if not cut or recorded.received_ns[key] < recorded.end_ns]
+    received = recorded.received_ns
+    said_last = {topic: max(received.get(k, 0) for k in emitted if k[0] == topic) for topic, *_ in emitted}
+    # topics are recorded one by one: an answer may have come before the cut, its journal's entry not
+    early = [
+        key
+        for key in absent
+        if not cut or (received[key] < recorded.end_ns and received[key] < said_last.get(key[0], 0))
+    ]
     if early:
         raise _Diverged(said(early[0]), [f"it was recorded and did not come out, as {len(early) - 1} more"])
     return len(absent)

@@ -52,7 +52,7 @@ def read(log: Log, name: str) -> Recorded:
     frames: dict[Key, bytes] = {}
     received: dict[Key, int] = {}
     journal: list[Handled] = []
-    end_ns = 0
+    ends_ns = [0]  # when each entry of the journal came
     last = (-1, -1)
     for entry in log:
         try:
@@ -64,17 +64,21 @@ def read(log: Log, name: str) -> Recorded:
             journal.append(unpack(entry.frame).value)
             if header.session == last[0] and header.sequence != last[1] + 1:
                 raise DataError(f"{log.path}: journal of {name} has a gap at {last[1] + 1}; replays need all of it")
-            last, end_ns = (header.session, header.sequence), entry.received_ns
+            last = header.session, header.sequence
+            ends_ns.append(entry.received_ns)
         elif entry.topic in outputs:
             frames[key], received[key] = wire.strip_mac(entry.frame), entry.received_ns
         else:
             inputs[key] = entry.frame
+    while log.cut and journal and _beyond(journal[-1], inputs):
+        journal.pop()  # the cut came between this entry and its input, which is another topic's
+        ends_ns.pop()
     if not journal:
         raise DataError(f"{log.path}: no journal of {name}; allowed: graphs that ran with `journal: true`")
     turns = list(_turns(name, _from_reset(log, name, journal), inputs, log))
     begun = {turn_key[1] for turn_key in map(_first_key, turns)}
     kept = {key: frame for key, frame in frames.items() if key[1] in begun}
-    return Recorded(turns, kept, received, end_ns)
+    return Recorded(turns, kept, received, ends_ns[-1])
 
 
 def _from_reset(log: Log, name: str, journal: list[Handled]) -> list[Handled]:
@@ -94,14 +98,11 @@ def _turns(name: str, journal: list[Handled], inputs: dict[Key, bytes], log: Log
     """Entries that belong together: goals heard in one go; answers heard while an observation was handled."""
     group: list[Handled] = []
     for handled in journal:
-        if log.cut and _beyond(handled, inputs):
-            break  # the cut came between the journal's entry and its input, which is another topic's
         if group and not _joins(name, group[-1], handled):
             yield _turn(name, group, inputs, log)
             group = []
         group.append(handled)
-    if group:
-        yield _turn(name, group, inputs, log)
+    yield _turn(name, group, inputs, log)
 
 
 def _beyond(handled: Handled, inputs: dict[Key, bytes]) -> bool:
