@@ -26,6 +26,7 @@ from hjepa.errors import HjepaError, LinkError, LinkTimeout, WireError
 
 LINGER_MS = 200  # a closing socket gives its last frames this long
 IDLE_S = 0.05  # a waiting requester looks around this often
+LARGE = 2**16  # bytes from which a frame is handed to zmq instead of copied
 FEW = 32
 BURST = 1000  # frames looked at in one go, so that a flood cannot hold a loop
 _IPC_PATH_BYTES = 107  # sun_path of a Unix socket, less its final zero
@@ -153,7 +154,7 @@ class Publisher(Link):
             ledger=ledger,
             key=self._key,
         )
-        self.socket.send(frame)
+        self.socket.send(frame, copy=len(frame) < LARGE)
         self.sequence += 1
         self.sent += 1
         return frame
