@@ -154,7 +154,7 @@ class Publisher(Link):
             ledger=ledger,
             key=self._key,
         )
-        self.socket.send(frame, copy=len(frame) < LARGE)
+        self.socket.send(frame, 0, copy=len(frame) < LARGE)
         self.sequence += 1
         self.sent += 1
         return frame
