@@ -203,6 +203,8 @@ class Subscriber(Link):
         self.gate = Gate(tuple(kinds), key, check)
         self.superseded = 0
         self._wait_ms = -1
+        self._shares_nothing = not address.startswith("inproc:")  # there, memory is the publisher's
+        self._large = False  # the last frame was, so the next one is not copied out of zmq either
 
     @property
     def drops(self) -> Counter[str]:
@@ -217,7 +219,7 @@ class Subscriber(Link):
             frame = self._next(wait_s)
             if frame is None:
                 break
-            message = self.gate.read(frame, now_ns)
+            message = self.gate.read(frame, now_ns, self._owns(frame))
             if message is not None:
                 if self.tap is not None:
                     self.tap(message.header, b"")
@@ -225,15 +227,21 @@ class Subscriber(Link):
             wait_s = deadline - time.monotonic()
         return None
 
-    def _next(self, timeout_s: float) -> bytes | None:
+    def _next(self, timeout_s: float) -> bytes | memoryview | None:
         """The next frame that comes in time. Waiting in recv costs half of what a poller costs."""
         wait_ms = _ms(timeout_s)
         if wait_ms != self._wait_ms:
             self._wait_ms = self.socket.rcvtimeo = wait_ms
         try:
-            return self.socket.recv()
+            frame = self.socket.recv(copy=False).buffer if self._large else self.socket.recv()
         except zmq.Again:
             return None
+        self._large = self._shares_nothing and len(frame) >= LARGE
+        return frame
+
+    def _owns(self, frame: bytes | memoryview) -> bool:
+        """True if a frame's memory is nobody else's and aligned: zmq reads large frames into memory of their own."""
+        return len(frame) >= LARGE and isinstance(frame, memoryview)
 
     def latest(self, timeout_s: float = 0.0, now_ns: int | None = None) -> Message | None:
         """The newest valid message of all that have come; waits up to the timeout for a first one.
@@ -243,7 +251,7 @@ class Subscriber(Link):
         first = self._next(timeout_s)
         if first is None:
             return None
-        frames = [first]
+        frames: list[bytes | memoryview] = [first]
         with contextlib.suppress(zmq.Again):
             while len(frames) < BURST:
                 frames.append(self.socket.recv(zmq.NOBLOCK))
@@ -252,7 +260,7 @@ class Subscriber(Link):
             self.tap(newest.header, b"")
         return newest
 
-    def _newest(self, frames: list[bytes], now_ns: int | None) -> Message | None:
+    def _newest(self, frames: list[bytes | memoryview], now_ns: int | None) -> Message | None:
         """A few frames are all read, so that each bad one is counted by its reason; of a flood, the newest first."""
         newest = None
         if len(frames) <= FEW:

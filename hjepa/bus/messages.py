@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import operator
+import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cache, lru_cache
+from math import isfinite, prod
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -23,6 +24,8 @@ class Message(NamedTuple):
     header: wire.Header
     value: Any
 
+
+_FEW = 64  # numbers
 
 Leaves = tuple[tuple[str, Any], ...]
 """(name, np.ndarray or scalar type) of a flat class's fields."""
@@ -50,49 +53,46 @@ def pack(
     names: list[str] = []
     arrays: list[NDArray[Any]] = []
     scalars: dict[str, wire.Scalar] = {}
+    dtypes = _dtypes(kind)
     try:
         for name, what, item in _flat(schema.cls, value):
             if what is np.ndarray:
                 names.append(name)
-                arrays.append(np.asarray(item, schema.dtype(name)))
+                arrays.append(np.asarray(item, dtypes.get(name)))
             else:
                 scalars[name] = item if type(item) is what else operator.index(item) if what is int else what(item)
     except (TypeError, ValueError, AttributeError) as error:
         raise WireError(f"'{kind}' cannot be written: {error}", "shape") from error
-    placed = wire.laid_out(tuple(names), tuple([a.dtype for a in arrays]), tuple([a.shape for a in arrays]))
-    form = _form(kind, placed)
-    body = wire.body_of(placed, arrays)
-    _check(form, scalars, body)
+    form = _form_of(kind, tuple(names), tuple([a.dtype for a in arrays]), tuple([a.shape for a in arrays]))
+    placed = form.placed
     header = wire.Header(kind, session, sequence, stamp_ns, valid_for_ns, answers, ledger, scalars, placed.specs)
-    return wire.frame_of(header, body, key)
+    frame, start = wire.unsigned(header, placed, arrays, signed=key is not None)
+    _check(form, scalars, frame, start)
+    return frame if key is None else frame + wire.mac(frame, key)
 
 
-def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None) -> Message:
+def unpack(frame: bytes | bytearray | memoryview, key: bytes | None = None, *, own: bool = False) -> Message:
     """A frame to a message with arrays of its own; WireError if it is not exactly what its kind carries, or if it was
-    not authenticated with `key`."""
+    not authenticated with `key`. own: the frame's memory is the message's from now on, and is not copied."""
     header, view = wire.read(frame, key=key)
+    scalars = header.scalars
     form = _form(header.kind, wire.checked_layout(header.arrays, len(view)))
-    body = bytearray(view)  # one copy, and the message's own
-    _check(form, header.scalars, body)
+    body = view if own else bytearray(view)  # one copy, and the message's own
+    _check(form, scalars, body, 0)
     arrays = wire.arrays_of(form.placed, body)
-    if form.leaves is None:
-        scalars = dict(header.scalars)
+    if form.scalars is None:
+        scalars = dict(scalars)
         value = _build(form.schema.cls, "", scalars, arrays, header.kind)
         if scalars or arrays:
-            raise WireError(f"'{header.kind}' has unknown fields {sorted([*scalars, *arrays])[:4]}", "shape")
+            raise _unknown(header.kind, [*scalars, *arrays])
         return Message(header, value)
-    scalars = header.scalars
-    if len(scalars) + len(arrays) != len(form.leaves):
-        _name_what_differs(header, form.leaves, {*scalars, *arrays})
-    values = [_leaf(arrays if what is np.ndarray else scalars, n, what, header.kind) for n, what in form.leaves]
-    return Message(header, form.schema.cls(*values))
+    if len(scalars) != len(form.scalars):
+        raise _unknown(header.kind, scalars.keys() - dict(form.scalars).keys())
+    return Message(header, form.schema.cls(**scalars, **arrays))
 
 
-def _name_what_differs(header: wire.Header, leaves: Leaves, there: set[str]) -> None:
-    wanted = {name for name, _ in leaves}
-    for name in sorted(wanted - there):
-        raise WireError(f"'{header.kind}' lacks '{name}'", "shape")
-    raise WireError(f"'{header.kind}' has unknown fields {sorted(there - wanted)[:4]}", "shape")
+def _unknown(kind: str, names: Collection[str]) -> WireError:
+    return WireError(f"'{kind}' has unknown fields {sorted(names)[:4]}", "shape")
 
 
 Check = Callable[[Message], str]
@@ -114,10 +114,15 @@ class Gate:
         """Only messages of this session from now on."""
         self.session = session
 
-    def read(self, frame: bytes | bytearray, now_ns: int | None = None) -> Message | None:
-        """The frame's message, or None if it was dropped. now_ns: on the sender's clock; None: never expired."""
+    def read(
+        self, frame: bytes | bytearray | memoryview, now_ns: int | None = None, own: bool = False
+    ) -> Message | None:
+        """The frame's message, or None if it was dropped.
+
+        now_ns: on the sender's clock; None: never expired. own: see `unpack`.
+        """
         try:
-            message = unpack(frame, self.key)
+            message = unpack(frame, self.key, own=own)
         except WireError as error:
             self.drops[error.reason] += 1
             return None
@@ -139,6 +144,12 @@ class Gate:
         if now_ns is not None and header.valid_for_ns and now_ns - header.stamp_ns > header.valid_for_ns:
             return "expired"
         return ""
+
+
+@cache
+def _dtypes(kind: str) -> dict[str, np.dtype[Any]]:
+    """What arrays are converted to before they are sent; one that is not named stays what it is."""
+    return {name: np.dtype(dtype) for name, (dtype, _) in KINDS[kind].arrays.items()}
 
 
 def _schema(kind: str) -> Schema:
@@ -238,15 +249,39 @@ def _alternatives(dims: str) -> list[list[str]]:
     return [alternative.split() for alternative in dims.split("|")]
 
 
+class _Run(NamedTuple):
+    """Float arrays that have to be finite and lie in one stretch."""
+
+    name: str  # of the first
+    dtype: np.dtype[Any]
+    offset: int
+    numbers: int
+    few: struct.Struct | None  # reads them if they are few, which is quicker than numpy is
+
+    def finite(self, body: bytes | bytearray | memoryview, start: int) -> bool:
+        """True if neither nan nor inf is among them; a sum that overflows is looked at again."""
+        at = start + self.offset
+        if self.few is not None and isfinite(sum(self.few.unpack_from(body, at))):
+            return True
+        return wire.all_finite(np.frombuffer(body, self.dtype, self.numbers, at))
+
+
 class _Form(NamedTuple):
     """What is known of a kind's frames whose arrays lie like this, worked out once."""
 
+    kind: str
     schema: Schema
     placed: wire.Layout
     lengths: dict[str, int]  # of the dimensions
-    runs: tuple[tuple[str, np.dtype[Any], int, int], ...]  # first name, dtype, offset, numbers: floats in one stretch
-    leaves: Leaves | None
+    runs: tuple[_Run, ...]
+    scalars: Leaves | None  # of a flat class
     rule: Rule | None
+
+
+@lru_cache(maxsize=1024)
+def _form_of(kind: str, names: tuple[str, ...], dtypes: tuple[Any, ...], shapes: tuple[tuple[int, ...], ...]) -> _Form:
+    """The same for arrays to be sent."""
+    return _form(kind, wire.laid_out(names, dtypes, shapes))
 
 
 @lru_cache(maxsize=1024)
@@ -267,32 +302,43 @@ def _form(kind: str, placed: wire.Layout) -> _Form:
             allowed = int(letter) if letter.isdecimal() else lengths.setdefault(letter, length)
             if length != allowed:
                 raise WireError(f"'{name}' of '{kind}' has {letter} = {length}; allowed: {allowed}", "shape")
-    return _Form(schema, placed, lengths, _runs(placed, schema), _leaves(schema.cls), _RULES.get(kind))
+    leaves, scalars = _leaves(schema.cls), None
+    if leaves is not None:
+        scalars = tuple((name, what) for name, what in leaves if what is not np.ndarray)
+        arrays = {name for name, what in leaves if what is np.ndarray}
+        for name in sorted(arrays - there.keys()):
+            raise WireError(f"'{kind}' lacks '{name}'", "shape")
+        if there.keys() - arrays:
+            raise _unknown(kind, there.keys() - arrays)
+    return _Form(kind, schema, placed, lengths, _runs(placed, schema), scalars, _RULES.get(kind))
 
 
-def _runs(placed: wire.Layout, schema: Schema) -> tuple[tuple[str, np.dtype[Any], int, int], ...]:
+def _runs(placed: wire.Layout, schema: Schema) -> tuple[_Run, ...]:
     """Stretches of float arrays that have to be finite and can be looked at in one go."""
     runs: list[tuple[str, np.dtype[Any], int, int]] = []
     for name, dtype, shape, offset in placed.slots:
-        count = math.prod(shape)
+        count = prod(shape)
         if not schema.finite or dtype.kind != "f" or name in schema.loose or not count:
             continue
         if runs and runs[-1][1] == dtype and runs[-1][2] + runs[-1][3] * dtype.itemsize == offset:
             runs[-1] = (*runs[-1][:3], runs[-1][3] + count)
         else:
             runs.append((name, dtype, offset, count))
-    return tuple(runs)
+    return tuple(_Run(*r, struct.Struct(f"<{r[3]}{r[1].char}") if r[3] <= _FEW else None) for r in runs)
 
 
-def _check(form: _Form, scalars: dict[str, wire.Scalar], body: bytes | bytearray) -> None:
-    """Floats are finite where they must be; a command makes sense."""
+def _check(form: _Form, scalars: dict[str, wire.Scalar], body: bytes | bytearray | memoryview, start: int) -> None:
+    """Floats are finite where they must be; a command makes sense. start: where the body starts in `body`."""
+    for name, what in form.scalars or ():
+        if type(scalars.get(name)) is not what:
+            _leaf(scalars, name, what, form.kind)
     if form.schema.finite:
         for name, number in scalars.items():
-            if type(number) is float and not math.isfinite(number):
+            if type(number) is float and not isfinite(number):
                 raise WireError(f"'{name}' is {number}; allowed: finite numbers", "non_finite")
-        for name, dtype, offset, count in form.runs:
-            if not wire.all_finite(np.frombuffer(body, dtype, count, offset)):
-                raise WireError(f"'{name}' or what follows it holds nan or inf; allowed: finite", "non_finite")
+        for run in form.runs:
+            if not run.finite(body, start):
+                raise WireError(f"'{run.name}' or what follows it holds nan or inf; allowed: finite", "non_finite")
     if form.rule is not None:
         form.rule(scalars, form.lengths)
 
@@ -301,9 +347,8 @@ def _command_rule(scalars: dict[str, wire.Scalar], lengths: dict[str, int]) -> N
     if lengths["H"] < 1 or lengths["J"] < 1:
         raise WireError(f"'command' has {lengths} samples and joints; allowed: at least 1", "shape")
     for name in ("dt_s", "valid_ns"):
-        number = scalars.get(name, 0)
-        if not isinstance(number, int | float) or number <= 0:
-            raise WireError(f"'{name}' of 'command' is {number}; allowed: more than 0", "shape")
+        if not scalars[name] > 0:  # type: ignore[operator]  # their types were looked at before
+            raise WireError(f"'{name}' of 'command' is {scalars[name]}; allowed: more than 0", "shape")
 
 
 _RULES: dict[str, Rule] = {"command": _command_rule}

@@ -26,6 +26,8 @@ from hjepa.handover import Handover
 from hjepa.protocols import Explains, HighLevel, LowLevel, Repeats
 from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
 
+RECONNECTED_S = 0.2  # twice the time within which zmq connects again
+
 
 class Level(Node):
     """What both levels share: the newest observation, and whether it is time to look at it."""
@@ -46,6 +48,23 @@ class Level(Node):
         self.state = "running"
         for publisher in self._publishers.values():
             publisher.sequence = sequence
+
+    def await_listeners(self, timeout_s: float) -> bool:
+        """Until the journal's recorder is back after this level's earlier life: what is sent before does not reach it.
+
+        Sockets come back one by one, so all is well once nobody new has come for a while. False: nobody came in time.
+        """
+        began, settled = time.monotonic(), time.monotonic()
+        heard: list[int] = []
+        journal = self._publishers.get(f"{self.name}-journal")
+        while journal is not None and time.monotonic() - began < timeout_s:
+            now = [publisher.subscribers() for publisher in self._publishers.values()]
+            if now != heard:
+                heard, settled = now, time.monotonic()
+            if journal.subscribers() and time.monotonic() - settled > RECONNECTED_S:
+                break
+            time.sleep(0.005)
+        return journal is None or journal.subscribers() > 0
 
     def _observe(self) -> None:
         message = self.observations.receive()

@@ -167,11 +167,6 @@ class Schema(NamedTuple):
     finite: bool = True
     loose: tuple[str, ...] = ()  # arrays that may hold inf or nan all the same
 
-    def dtype(self, name: str) -> str | None:
-        """What an array is converted to before it is sent; None: it stays what it is."""
-        found = self.arrays.get(name)
-        return found[0] if found else None
-
 
 KINDS: dict[str, Schema] = {
     "observation": Schema(Observation, _OBSERVATION),

@@ -59,6 +59,7 @@ _PREFIX = struct.Struct("<4sHHII")
 _ALIGN = 8
 _MAC_FLAG = 1
 _PADS = [bytes(-n % _ALIGN) for n in range(_ALIGN)]
+_HELD = 2**12  # bytes from which an array's memory is joined as it lies; a small one is quicker copied first
 
 Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Scalar = bool | int | float | str
@@ -103,6 +104,7 @@ class Layout:
 
     specs: tuple[ArraySpec, ...]
     slots: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int], ...]  # name, dtype, shape, offset in the body
+    bools: tuple[str, ...]  # names of the bool arrays
     total: int  # bytes
 
 
@@ -117,7 +119,7 @@ def layout(specs: tuple[ArraySpec, ...]) -> Layout:
         names.add(spec.name)
         slots.append((spec.name, dtype, spec.shape, offset))
         offset += _padded(count * dtype.itemsize)
-    return Layout(specs, tuple(slots), offset)
+    return Layout(specs, tuple(slots), tuple(name for name, dtype, _, _ in slots if dtype.kind == "b"), offset)
 
 
 @lru_cache(maxsize=1024)
@@ -131,18 +133,16 @@ def laid_out(names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...], shapes: 
     return layout(tuple(specs))
 
 
-def body_of(placed: Layout, arrays: Sequence[NDArray[Any]]) -> bytes:
-    """The arrays' bytes, of whatever memory layout and byte order they are, copied once."""
-    if placed.total > MAX_FRAME_BYTES:
-        raise WireError(f"arrays of {placed.total} bytes; allowed: {MAX_FRAME_BYTES}", "size")
-    parts: list[Any] = []
+def buffers_of(placed: Layout, arrays: Sequence[NDArray[Any]]) -> list[bytes | memoryview]:
+    """What the body is joined from, of whatever memory layout and byte order the arrays are."""
+    parts: list[bytes | memoryview] = []
     for (_, dtype, _, _), array in zip(placed.slots, arrays, strict=True):
-        plain = array if array.dtype == dtype else array.astype(dtype)
-        parts.append(plain.data if plain.flags.c_contiguous and plain.size else plain.tobytes())
-        pad = -plain.nbytes % _ALIGN
-        if pad:
-            parts.append(bytes(pad))
-    return b"".join(parts)
+        plain = array if array.dtype is dtype or array.dtype == dtype else array.astype(dtype)
+        size = plain.nbytes
+        parts.append(plain.data if size >= _HELD and plain.flags.c_contiguous else plain.tobytes())
+        if size % _ALIGN:
+            parts.append(_PADS[size % _ALIGN])
+    return parts
 
 
 def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key: bytes | None = None) -> bytes:
@@ -152,38 +152,53 @@ def encode(header: Header, arrays: Mapping[str, NDArray[Any]] | None = None, key
     """
     values = [np.asarray(value) for value in (arrays or {}).values()]
     placed = laid_out(tuple(arrays or ()), tuple(a.dtype for a in values), tuple(a.shape for a in values))
-    return frame_of(msgspec.structs.replace(header, arrays=placed.specs), body_of(placed, values), key)
+    named = msgspec.structs.replace(header, arrays=placed.specs)
+    frame, _ = unsigned(named, placed, values, signed=key is not None)
+    return frame if key is None else frame + mac(frame, key)
 
 
-def frame_of(header: Header, body: bytes, key: bytes | None = None) -> bytes:
-    """The frame of a header that names the arrays of a body."""
+def unsigned(header: Header, placed: Layout, arrays: Sequence[NDArray[Any]], *, signed: bool) -> tuple[bytes, int]:
+    """The frame, and where its body starts. The header names the arrays; signed: their `mac` has yet to follow."""
     try:
         head = _encoder.encode(header)
     except (OverflowError, TypeError) as error:
         raise WireError(f"header of '{header.kind}' cannot be written: {error}") from error
-    size, many = len(head), len(body)
+    size, many = len(head), placed.total
     if size > MAX_HEADER_BYTES or _PREFIX.size + size + many + _ALIGN + MAC_BYTES > MAX_FRAME_BYTES:
         got = f"header {size}, arrays {many} bytes"
         raise WireError(f"'{header.kind}' is too large: {got}; allowed: {MAX_HEADER_BYTES}, {MAX_FRAME_BYTES}", "size")
-    prefix = _PREFIX.pack(_MAGIC, VERSION, _MAC_FLAG if key else 0, size, many)
-    frame = b"".join((prefix, head, _PADS[size % _ALIGN], body))
-    return frame + mac(frame, key) if key else frame
+    prefix = _PREFIX.pack(_MAGIC, VERSION, _MAC_FLAG if signed else 0, size, many)
+    frame = b"".join((prefix, head, _PADS[size % _ALIGN], *buffers_of(placed, arrays)))  # the one copy of the arrays
+    return frame, len(frame) - many
 
 
 def read(
     frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYTES, key: bytes | None = None
 ) -> tuple[Header, memoryview]:
     """One frame to its header and the bytes of its arrays, which are not looked at yet; WireError as in `decode`."""
-    view = memoryview(frame).cast("B")
-    if len(view) > max_bytes:
-        raise WireError(f"frame of {len(view)} bytes; allowed: {max_bytes}", "size")
-    start, body = _open(view)
-    view = _authentic(view, key)
-    header = _header(view[_PREFIX.size : start])
-    content = view[_padded(start) :]
-    if len(content) != body:
-        raise WireError(f"{len(content)} bytes of arrays; the prefix says {body}")
-    return header, content
+    size = len(frame)
+    if size > max_bytes:
+        raise WireError(f"frame of {size} bytes; allowed: {max_bytes}", "size")
+    if size < _PREFIX.size:
+        raise WireError(f"frame of {size} bytes; allowed: at least {_PREFIX.size}")
+    magic, version, flags, head, body = _PREFIX.unpack_from(frame)
+    if magic != _MAGIC:
+        raise WireError(f"frame starts with {magic!r}; allowed: {_MAGIC!r}")
+    if version != VERSION or flags > _MAC_FLAG:
+        raise WireError(f"protocol version {version}, flags {flags}; allowed: version {VERSION}, flags 0, 1", "version")
+    if head > MAX_HEADER_BYTES:
+        raise WireError(f"header of {head} bytes; allowed: {MAX_HEADER_BYTES}", "size")
+    end = _PREFIX.size + head
+    if end > size:
+        raise WireError(f"frame of {size} bytes is cut off inside its header of {head}")
+    view = memoryview(frame)
+    if flags or key is not None:
+        size -= _authenticated(view, flags, key)
+    header = _header(view[_PREFIX.size : end])
+    start = end + -head % _ALIGN
+    if size - start != body:
+        raise WireError(f"{max(0, size - start)} bytes of arrays; the prefix says {body}")
+    return header, view[start:size]
 
 
 def checked_layout(specs: tuple[ArraySpec, ...], size: int) -> Layout:
@@ -197,10 +212,9 @@ def checked_layout(specs: tuple[ArraySpec, ...], size: int) -> Layout:
 
 def arrays_of(placed: Layout, body: memoryview | bytearray) -> dict[str, NDArray[Any]]:
     """Views of the arrays of a body."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, dtype, shape, offset in placed.slots:
-        arrays[name] = array = np.ndarray(shape, dtype, body, offset)
-        if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+    arrays = {name: np.ndarray(shape, dtype, body, offset) for name, dtype, shape, offset in placed.slots}
+    for name in placed.bools:
+        if arrays[name].size and arrays[name].view(np.uint8).max() > 1:
             raise WireError("a bool array holds a byte other than 0 and 1")
     return arrays
 
@@ -220,22 +234,6 @@ def decode(frame: bytes | bytearray | memoryview, max_bytes: int = MAX_FRAME_BYT
 def all_finite(array: NDArray[Any]) -> bool:
     """True if no number of a float array is nan or inf. Their squares' sum is quicker to take than a look at each."""
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
-
-
-def _open(view: memoryview) -> tuple[int, int]:
-    """Where the header ends, and the bytes of arrays that should follow its padding."""
-    if len(view) < _PREFIX.size:
-        raise WireError(f"frame of {len(view)} bytes; allowed: at least {_PREFIX.size}")
-    magic, version, flags, header, body = _PREFIX.unpack(view[: _PREFIX.size])
-    if magic != _MAGIC:
-        raise WireError(f"frame starts with {bytes(magic)!r}; allowed: {_MAGIC!r}")
-    if version != VERSION or flags & ~_MAC_FLAG:
-        raise WireError(f"protocol version {version}, flags {flags}; allowed: version {VERSION}, flags 0, 1", "version")
-    if header > MAX_HEADER_BYTES:
-        raise WireError(f"header of {header} bytes; allowed: {MAX_HEADER_BYTES}", "size")
-    if header > len(view) - _PREFIX.size:
-        raise WireError(f"frame of {len(view)} bytes is cut off inside its header of {header}")
-    return _PREFIX.size + header, body
 
 
 def mac(content: bytes | bytearray | memoryview, key: bytes) -> bytes:
@@ -259,21 +257,17 @@ def strip_mac(frame: bytes | bytearray | memoryview) -> bytes:
     return _PREFIX.pack(magic, version, flags & ~_MAC_FLAG, header, body) + bytes(view[_PREFIX.size : -MAC_BYTES])
 
 
-def _authentic(view: memoryview, key: bytes | None) -> memoryview:
-    """The frame without its trailer, which is checked for who has the key."""
-    flagged = view[6] & _MAC_FLAG
-    if key and not flagged:
+def _authenticated(view: memoryview, flags: int, key: bytes | None) -> int:
+    """Bytes of the trailer, which is checked for who has the key."""
+    if not flags & _MAC_FLAG:
         raise WireError(
             "frame without a MAC; allowed here: frames made with the graph's command key", "unauthenticated"
         )
-    if not flagged:
-        return view
     if len(view) < _PREFIX.size + MAC_BYTES:
         raise WireError(f"frame of {len(view)} bytes is cut off inside its MAC")
-    content, trailer = view[:-MAC_BYTES], view[-MAC_BYTES:]
-    if key and not hmac.compare_digest(mac(content, key), trailer):
+    if key is not None and not hmac.compare_digest(mac(view[:-MAC_BYTES], key), view[-MAC_BYTES:]):
         raise WireError("frame whose MAC is not that of the graph's command key", "unauthenticated")
-    return content
+    return MAC_BYTES
 
 
 def _header(raw: memoryview) -> Header:

@@ -27,6 +27,7 @@ from hjepa.bus.processes import EXIT_ERROR, build
 from hjepa.bus.topics import Empty, Status
 from hjepa.errors import HjepaError, LinkTimeout
 
+_LISTENERS_S = 1.0  # a level that was started again waits so long for the recorder
 _ASK_S = 0.5  # for the driver's session: it answers at once, or there is none yet
 
 
@@ -72,7 +73,8 @@ def enter_session(node: Node) -> None:
         if driver is not None and driver.session:
             # numbered by the wall clock's microseconds: beyond all that an earlier life has sent in this session
             node.join(driver.session, driver.session % 2**31, time.time_ns() // 1000)
-            sys.stderr.write(f"entered session {driver.session}\n")
+            heard = node.await_listeners(_LISTENERS_S)
+            sys.stderr.write(f"entered session {driver.session}{'' if heard else ', no recorder hears its journal'}\n")
 
 
 def main(arguments: Sequence[str]) -> int:

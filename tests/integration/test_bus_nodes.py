@@ -23,6 +23,7 @@ from hjepa.bus.inproc import InprocGraph, run_inproc
 from hjepa.bus.link import Publisher, Requester, Subscriber
 from hjepa.bus.messages import pack
 from hjepa.bus.node import TICK_NS, BusConfig
+from hjepa.bus.nodes import LowNode
 from hjepa.bus.processes import NodeSpec, ProcessGraph, build
 from hjepa.bus.topics import TOPICS, Empty, Reset, Tick, address
 from hjepa.errors import ConfigError, LinkError, NodeDied
@@ -241,6 +242,33 @@ def test_a_journal_names_every_input_in_order_with_the_clock_as_it_was_read():
     asked = [wire.decode(entry.frame.tobytes()).header.kind for entry in heard if entry.source == "reachability"]
     assert asked
     assert set(asked) == {"reach"}
+
+
+def test_a_level_started_again_says_nothing_before_its_recorder_is_back(tmp_path):
+    config = BusConfig(base=f"ipc://{tmp_path}", clock="realtime", journal=True)
+    where = address(config.base, "low-journal")
+    with LowNode(PointLow(), config) as low:
+        assert not low.await_listeners(0.1)  # nobody is there: it goes on
+    tap = Subscriber(where, ("handled",), conflate=False)
+
+    def listen():
+        for _ in range(100):
+            tap.receive(0.01)
+
+    for life in range(2):  # after the first, the tap connects again by itself
+        with LowNode(PointLow(), config) as low:
+            listening = threading.Thread(target=listen)
+            listening.start()
+            assert low.await_listeners(WAIT_S)
+            low.join(7, 0, 1000 * (life + 1))
+            low.journal.tap("goal")(wire.Header("goal", 7, life, 0), b"")
+            low.journal.turn()
+            listening.join()
+            deadline = time.monotonic() + WAIT_S
+            while tap.gate.passed <= life and time.monotonic() < deadline:
+                tap.receive(0.1)
+    assert tap.gate.passed == 2
+    tap.close()
 
 
 def test_what_is_not_finite_never_leaves_a_level():
