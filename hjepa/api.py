@@ -289,8 +289,9 @@ def lessons(spec: RobotSpec, strokes: int, seed: int) -> list[tuple[RobotState, 
 def train(
     level: str, config: Config, data: Path, out: Path, *, workers: int = 2, on_progress: Report | None = None
 ) -> Path:
-    """Train `high` (from the real strokes), `low` (from the swings in `data`, towards the high level's embeddings), or
-    the baseline `bc` (from strokes that the classical agent plays, in so many processes, into `data`).
+    """Train `high` (from the real strokes), `rally` (from real rallies), `low` (from the swings in `data`, towards the
+    high level's embeddings), or the baseline `bc` (from strokes that the classical agent plays, in so many processes,
+    into `data`).
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
     """
@@ -303,6 +304,8 @@ def train(
     with closing(SummaryWriter(str(out / "curves" / level))) as writer:
         if level == "high":
             return pipeline.train_high_level(out, config.task.seed, on_progress, writer)
+        if level == "rally":
+            return pipeline.train_rally_level(out, config.task.seed, on_progress, writer)
         spec = load_spec(config.robot.name)
         if level == "bc":
             return pipeline.train_clone(

@@ -18,6 +18,7 @@ from hjepa.models.checkpoint import check_robot
 from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
+from hjepa.models.rally import RallyModel, load_rally
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
 from hjepa.planning.flat import FlatAgent
@@ -34,7 +35,7 @@ from robots.spec import load_spec
 HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
-FILES = {"low": "low.safetensors", "high": "high.safetensors", "bc": "bc.safetensors"}
+FILES = {name: f"{name}.safetensors" for name in ("low", "high", "rally", "bc")}
 
 
 def use_one_thread() -> None:
@@ -44,8 +45,7 @@ def use_one_thread() -> None:
 
 def weights_path(config: Config, name: str) -> Path:
     """Where the weights of a level, or of `bc`, are looked for."""
-    folder = Path(config.agent.weights) if config.agent.weights else Path(__file__).parent / "weights"
-    return folder / FILES[name]
+    return Path(config.agent.weights) / FILES[name] if config.agent.weights else shipped(name)
 
 
 @cache
@@ -54,8 +54,19 @@ def _low(path: Path) -> LowBundle:
 
 
 @cache
+def load_rally_level(path: Path) -> RallyModel:
+    """The rally level; WeightsError if its weights are missing or damaged."""
+    return load_rally(path)
+
+
+@cache
 def _high(path: Path) -> HighModel:
     return load_high(path)
+
+
+def shipped(name: str) -> Path:
+    """The weights that come with the package."""
+    return Path(__file__).parent / "weights" / FILES[name]
 
 
 def low_bundle(config: Config, spec: RobotSpec) -> LowBundle:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hjepa import __version__
-from hjepa.cli import bus, calibrate, collect, configure, demo, evaluate, launch, robots, train
+from hjepa.cli import bench, bus, calibrate, collect, configure, demo, evaluate, forecast, launch, robots, train
 from hjepa.errors import HjepaError
 
 USAGE, INTERRUPTED = 2, 130
@@ -33,6 +33,8 @@ app.command("train")(train.train)
 app.command("config")(configure.configure)
 app.command("launch")(launch.launch)
 app.command("calibrate")(calibrate.calibrate)
+app.command("forecast")(forecast.forecast)
+app.add_typer(bench.app, name="bench")
 app.add_typer(robots.app, name="robots")
 app.add_typer(bus.app, name="bus")
 

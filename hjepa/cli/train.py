@@ -20,6 +20,7 @@ from hjepa.tasks.catalog import Asked
 class LevelName(StrEnum):
     low = "low"
     high = "high"
+    rally = "rally"
     bc = "bc"
 
 
@@ -27,8 +28,8 @@ def train(
     level: Annotated[
         LevelName,
         typer.Argument(
-            help="high: the shot, from real strokes. low: the swing, from data. "
-            "bc: a baseline, copied from strokes that the classical agent plays."
+            help="high: the shot, from real strokes. rally: how play goes on, from real rallies. "
+            "low: the swing, from data. bc: a baseline, copied from strokes that the classical agent plays."
         ),
     ],
     config: options.Config = "badminton",

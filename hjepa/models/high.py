@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hjepa.models.checkpoint import load, load_module, save
-from hjepa.models.layers import GatedBlock, GatedMLP, WindowFit, clean_mask
+from hjepa.models.layers import ConditionedMLP, GatedMLP, WindowFit, clean_mask
 
 TYPES = 10
 SAMPLE_S = 0.01
@@ -138,26 +138,6 @@ def scale_aim(aim: Tensor) -> Tensor:
 def unscale_aim(aim: Tensor) -> Tensor:
     """Inverse of scale_aim."""
     return aim * aim.new_tensor([2.0, 1.7, 0.4]) + aim.new_tensor([-4.0, 0.0, 1.2])
-
-
-class ConditionedMLP(nn.Module):
-    """Gated blocks, each scaled and shifted by a condition (FiLM; Perez et al. 2018), plus a linear way past them."""
-
-    def __init__(self, inputs: int, condition: int, width: int, depth: int, outputs: int) -> None:
-        super().__init__()
-        self.stem = nn.Linear(inputs + condition, width)
-        self.blocks = nn.ModuleList(GatedBlock(width) for _ in range(depth))
-        self.film = nn.ModuleList(nn.Linear(condition, 2 * width) for _ in range(depth))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
-        self.past = nn.Linear(inputs + condition, outputs)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        both = torch.cat([x, condition], dim=-1)
-        h = self.stem(both)
-        for block, film in zip(self.blocks, self.film, strict=True):
-            gain, shift = film(condition).chunk(2, dim=-1)
-            h = block(h * (1 + 0.2 * gain) + 0.2 * shift)
-        return self.head(h) + self.past(both)
 
 
 class HighModel(nn.Module):

@@ -37,6 +37,26 @@ class GatedMLP(nn.Module):
         return self.head(self.blocks(self.stem(x)))
 
 
+class ConditionedMLP(nn.Module):
+    """Gated blocks, each scaled and shifted by a condition (FiLM; Perez et al. 2018), plus a linear way past them."""
+
+    def __init__(self, inputs: int, condition: int, width: int, depth: int, outputs: int) -> None:
+        super().__init__()
+        self.stem = nn.Linear(inputs + condition, width)
+        self.blocks = nn.ModuleList(GatedBlock(width) for _ in range(depth))
+        self.film = nn.ModuleList(nn.Linear(condition, 2 * width) for _ in range(depth))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs))
+        self.past = nn.Linear(inputs + condition, outputs)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        both = torch.cat([x, condition], dim=-1)
+        h = self.stem(both)
+        for block, film in zip(self.blocks, self.film, strict=True):
+            gain, shift = film(condition).chunk(2, dim=-1)
+            h = block(h * (1 + 0.2 * gain) + 0.2 * shift)
+        return self.head(h) + self.past(both)
+
+
 class WindowFit(nn.Module):
     """Masked least-squares polynomial through a window of samples: a linear smoother, no model of flight.
 

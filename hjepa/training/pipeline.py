@@ -7,7 +7,7 @@ Every stage keeps its result in the data folder, so that a killed run goes on wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from hjepa.models.checkpoint import load_codec, save_codec
 from hjepa.models.cloned import CloneConfig, save_clone
 from hjepa.models.high import HighModel
 from hjepa.models.low import load_low
+from hjepa.models.rally import save_rally
 from hjepa.tasks.badminton.feeds import RandomFeedConfig, load_feed, random_feed
+from hjepa.tasks.badminton.rallies import Rallies, joined, load_rallies
 from hjepa.training import cloning
 from hjepa.training.body import BodyConfig, fit_codec
 from hjepa.training.collect import CollectConfig, collect, load_swings
@@ -28,6 +30,7 @@ from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining, train_high
 from hjepa.training.progress import Writer, tell
 from hjepa.training.rally import RallyTraining
+from hjepa.training.tactics import TacticsTraining, next_log_loss, train_tactics
 from hjepa.training.teacher import Events, teach
 from hjepa.training.train_low import LowRun, train, with_seed
 from hjepa.types import Array, RobotSpec
@@ -113,6 +116,27 @@ def train_high_level(out: Path, seed: int, progress: Progress | None, writer: An
             progress(step + 1 + (first if "support" in figures else 0), total, figures)
 
     return train_high(out, run, report, writer)
+
+
+def train_rally_level(
+    out: Path, seed: int, progress: Progress | None, writer: Any, played: Rallies | None = None
+) -> Path:
+    """Train the rally level on the challenge's training rallies, ShuttleSet's other ones, and those `played`."""
+    run = TacticsTraining(seed=seed)
+    real = load_rallies()
+    parts = [real.of("train"), real.of("extra")] + ([played] if played is not None else [])
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        if progress:
+            progress(step + 1, run.steps, figures)
+
+    rallies = joined(parts)
+    level = train_tactics(rallies, run, checkpoint=out / "rally.pt", report=report, writer=writer)
+    held = real.of("val")
+    figures = {"val_next_log_loss": float(next_log_loss(level, held).mean())}
+    path = out / "rally.safetensors"
+    save_rally(path, level, {"training": asdict(run), "rallies": len(rallies.name), "figures": figures})
+    return path
 
 
 def train_low_level(

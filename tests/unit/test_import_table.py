@@ -59,6 +59,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/tasks/reach/play.py": ANY,
     "hjepa/tasks/reach/film.py": {"PIL", "av", "hjepa.viewer", "hjepa.tasks"},
     "hjepa/tasks/reach/settings.py": {"hjepa.typed_yaml"},
+    "hjepa/forecasting.py": {"torch", "hjepa.models", "hjepa.training", "hjepa.tasks", "hjepa.evaluation"},
     "hjepa/babbling.py": {"hjepa.bus", "hjepa.training.babble", "hjepa.training.recorded", "robots"},
     "hjepa/api.py": ANY,
     "hjepa/build.py": ANY,
