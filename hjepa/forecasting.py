@@ -19,7 +19,8 @@ from hjepa.models.strokes import Macro, Strokes, clamp_left
 from hjepa.models.transformer import StrokeTransformer, load_transformer, save_transformer
 from hjepa.tasks.badminton.chains import Chain
 from hjepa.tasks.badminton.forecast import Belief, Fixed, Once, Policy, Quantised
-from hjepa.tasks.badminton.rallies import Rallies, Truth, continued, joined, load_rallies
+from hjepa.tasks.badminton.rallies import Rallies, Truth, continued, from_strokes
+from hjepa.tasks.badminton.strokes import load_strokes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, padded, train_transformer
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -110,10 +111,9 @@ def _appended(strokes: Strokes, w: Macro) -> Strokes:
     """One stroke more, of which only the macro-action is known."""
     n = len(w.type)
     nothing = torch.full((n, 1, 2), torch.nan)
-    player = strokes.player[:, -2:-1] if strokes.player.shape[1] > 1 else torch.full((n, 1), -1)
     new = Strokes(
         w.type[:, None], w.land_m[:, None], nothing, nothing, nothing[..., 0],
-        torch.zeros(n, 1, strokes.marks.shape[-1]), player,
+        torch.zeros(n, 1, strokes.marks.shape[-1]),
     )  # fmt: skip
     return Strokes(*(torch.cat(pair, dim=1) for pair in zip(strokes, new, strict=True)))
 
@@ -122,8 +122,7 @@ def trained_transformer(folder: Path, seed: int, progress: Progress) -> Transfor
     """The baseline from a folder, trained there first if need be, on the rallies that the rally level learned from."""
     path = folder / "transformer.safetensors"
     if not path.exists():
-        run, real = TacticsTraining(seed=seed), load_rallies()
-        rallies = joined([real.of("train"), real.of("extra")])
+        run, rallies = TacticsTraining(seed=seed), from_strokes(load_strokes(), "train")
 
         def report(step: int, figures: dict[str, float]) -> None:
             progress(step + 1, run.steps, figures)

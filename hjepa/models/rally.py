@@ -66,7 +66,7 @@ class RallyModel(nn.Module):
     def act(self, w: Macro) -> Tensor:
         """A: macro-actions to (N, 6)."""
         numbers = [known(scale_land(w.land_m)), known(scale_time(w.tempo_s))]
-        return self.action(torch.cat([self.features.kind(w.type), *numbers], dim=-1))
+        return self.action(torch.cat([self.features.kind(torch.where(w.type < 0, TYPES, w.type)), *numbers], dim=-1))
 
     def predict(self, s: Tensor, w: Macro, left: Tensor) -> Tensor:
         """P: s (N, D) after the stroke w; left (N,) strokes to come before it, itself included."""

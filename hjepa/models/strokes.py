@@ -15,14 +15,13 @@ from torch.nn import functional as F
 from hjepa.models.layers import GatedMLP
 
 TYPES = 10
-PLAYERS = 35  # with an embedding of their own; any other is index PLAYERS
 LEFT = 13
 MARKS = 4  # backhand, round the head, met below net height, that this is known
 UNKNOWN = -1
 
 
 class Strokes(NamedTuple):
-    """Strokes of B rallies, T at most, each in its hitter's frame. Unknown: type -1, player -1, numbers nan."""
+    """Strokes of B rallies, T at most, each in its hitter's frame. Unknown: type -1, numbers nan."""
 
     type: Tensor  # (B, T) long
     land_m: Tensor  # (B, T, 2)
@@ -30,7 +29,6 @@ class Strokes(NamedTuple):
     receiver_m: Tensor  # (B, T, 2)
     since_s: Tensor  # (B, T)
     marks: Tensor  # (B, T, MARKS)
-    player: Tensor  # (B, T) long
 
     def macro(self, tempo_s: Tensor) -> Macro:
         """The macro-actions of these strokes; tempo_s (B, T): until the next hit, nan unknown."""
@@ -46,21 +44,19 @@ class Macro(NamedTuple):
 
 
 class StrokeFeatures(nn.Module):
-    """Strokes to (B, T, FEATURES): embeddings of type and player, numbers in about unit scale, and what is known."""
+    """Strokes to (B, T, FEATURES): an embedding of the type, numbers in about unit scale, and what is known."""
 
-    FEATURES = 10 + 6 + 2 * 7 + MARKS
+    FEATURES = 10 + 2 * 7 + MARKS
 
     def __init__(self) -> None:
         super().__init__()
         self.kind = nn.Embedding(TYPES + 1, 10)
-        self.who = nn.Embedding(PLAYERS + 1, 6)
 
     def forward(self, strokes: Strokes) -> Tensor:
         kind = self.kind(_index(strokes.type, TYPES))
-        who = self.who(_index(strokes.player, PLAYERS))
         numbers = [known(scale_land(strokes.land_m)), known(scale_feet(strokes.hitter_m))]
         numbers += [known(scale_feet(strokes.receiver_m)), known(scale_time(strokes.since_s))]
-        return torch.cat([kind, who, *numbers, strokes.marks], dim=-1)
+        return torch.cat([kind, *numbers, strokes.marks], dim=-1)
 
 
 class Readings(nn.Module):

@@ -22,7 +22,8 @@ from hjepa.models.high import HighModel
 from hjepa.models.low import load_low
 from hjepa.models.rally import save_rally
 from hjepa.tasks.badminton.feeds import RandomFeedConfig, load_feed, random_feed
-from hjepa.tasks.badminton.rallies import Rallies, joined, load_rallies
+from hjepa.tasks.badminton.rallies import Rallies, from_strokes, joined, load_rallies
+from hjepa.tasks.badminton.strokes import load_strokes
 from hjepa.training import cloning
 from hjepa.training.body import BodyConfig, fit_codec
 from hjepa.training.collect import CollectConfig, collect, load_swings
@@ -121,10 +122,9 @@ def train_high_level(out: Path, seed: int, progress: Progress | None, writer: An
 def train_rally_level(
     out: Path, seed: int, progress: Progress | None, writer: Any, played: Rallies | None = None
 ) -> Path:
-    """Train the rally level on the challenge's training rallies, ShuttleSet's other ones, and those `played`."""
+    """Train the rally level on the training matches' rallies, and on those `played` besides."""
     run = TacticsTraining(seed=seed)
-    real = load_rallies()
-    parts = [real.of("train"), real.of("extra")] + ([played] if played is not None else [])
+    parts = [from_strokes(load_strokes(), "train")] + ([played] if played is not None else [])
 
     def report(step: int, figures: dict[str, float]) -> None:
         if progress:
@@ -132,8 +132,7 @@ def train_rally_level(
 
     rallies = joined(parts)
     level = train_tactics(rallies, run, checkpoint=out / "rally.pt", report=report, writer=writer)
-    held = real.of("val")
-    figures = {"val_next_log_loss": float(next_log_loss(level, held).mean())}
+    figures = {"val_next_log_loss": float(next_log_loss(level, load_rallies().of("val")).mean())}
     path = out / "rally.safetensors"
     save_rally(path, level, {"training": asdict(run), "rallies": len(rallies.name), "figures": figures})
     return path

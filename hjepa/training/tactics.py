@@ -45,7 +45,6 @@ class TacticsTraining:
     tempo: float = 0.2
     end: float = 0.2
     unknown_left: float = 0.3
-    unknown_player: float = 0.5
     unknown_feet: float = 0.15
     mirrored: float = 0.5
     seed: int = 0
@@ -85,7 +84,7 @@ def padded(rallies: Rallies, longest: int = 0) -> Padded:
     strokes = Strokes(
         column(rallies.type, -1, torch.long), column(rallies.land_m, np.nan), column(rallies.hitter_m, np.nan),
         column(rallies.receiver_m, np.nan), column(np.clip(rallies.since_s, 0.0, 3.0), np.nan),
-        column(marks, 0.0), column(rallies.player, -1, torch.long),
+        column(marks, 0.0),
     )  # fmt: skip
     length = np.zeros(len(many), dtype=np.int64)
     length[rallies.rally] = rallies.length
@@ -102,8 +101,9 @@ def train_tactics(
     checkpoint: Path | None = None,
     report: Report | None = None,
     writer: Writer | None = None,
+    every: int = 250,
 ) -> RallyModel:
-    """From scratch, or on from the checkpoint."""
+    """From scratch, or on from the checkpoint, which is written `every` so many steps."""
     torch.manual_seed(config.seed)
     level = RallyModel(model)
     set_edges(level.read, rallies)
@@ -120,7 +120,7 @@ def train_tactics(
         )
         return tactics_loss(level, batch, config, sigreg, generator)
 
-    loop = LoopConfig(config.steps, config.rate, config.weight_decay, clip=2.0, report_every=25)
+    loop = LoopConfig(config.steps, config.rate, config.weight_decay, clip=2.0, report_every=25, checkpoint_every=every)
     optimise(level, step_loss, loop, checkpoint=checkpoint, report=report, writer=writer)
     return level.eval()
 
@@ -128,18 +128,19 @@ def train_tactics(
 def set_edges(read: Readings, rallies: Rallies) -> None:
     """Bins of equal mass; the outermost ones end at the 0.2 and 99.8 percent quantiles."""
     tempo = rallies.since_s[(rallies.shot > 0) & (rallies.since_s > 0.1)]
-    pairs = (
-        (rallies.land_m[:, 0], len(read.depth_edges) - 1, read.depth_edges),
-        (rallies.land_m[:, 1], len(read.width_edges) - 1, read.width_edges),
-    )
-    for values, bins, edges in (*pairs, (tempo, len(read.tempo_edges) - 1, read.tempo_edges)):
-        share = np.linspace(0.0, 1.0, bins + 1)
+    land = rallies.land_m[np.isfinite(rallies.land_m).all(axis=1)]
+    for values, edges in (
+        (land[:, 0], read.depth_edges),
+        (land[:, 1], read.width_edges),
+        (tempo, read.tempo_edges),
+    ):
+        share = np.linspace(0.0, 1.0, len(edges))
         share[[0, -1]] = 0.002, 0.998
         edges.copy_(torch.from_numpy(np.quantile(values, share)).float())
 
 
 def disturbed(batch: Padded, c: TacticsTraining, generator: torch.Generator) -> Padded:
-    """Rallies mirrored left to right, and with players, feet and marks forgotten at random."""
+    """Rallies mirrored left to right, and with feet and marks forgotten at random."""
 
     def chance(p: float) -> Tensor:
         return torch.rand(len(batch.many), generator=generator) < p
@@ -149,13 +150,11 @@ def disturbed(batch: Padded, c: TacticsTraining, generator: torch.Generator) -> 
         [1.0, 0.0]
     )
     feet = chance(c.unknown_feet)[:, None, None]
-    nobody = chance(c.unknown_player)[:, None]
     strokes = s._replace(
         land_m=s.land_m * flip,
         hitter_m=torch.where(feet, torch.nan, s.hitter_m * flip),
         receiver_m=torch.where(feet, torch.nan, s.receiver_m * flip),
         marks=torch.where(chance(c.unknown_feet)[:, None, None], 0.0, s.marks),
-        player=torch.where(nobody, -1, s.player),
     )
     length = torch.where(chance(c.unknown_left), -1, batch.length)
     return batch._replace(strokes=strokes, length=length)
@@ -181,9 +180,10 @@ def tactics_loss(
     nxt = s[b, t + 1]
     guess = level.infer(s[b, t], nxt)
     kind = batch.strokes.type[b, t + 1]
-    inverse = F.cross_entropy(guess[:, :TYPES], kind) + F.smooth_l1_loss(
-        guess[:, TYPES:], scale_land(batch.strokes.land_m[b, t + 1])
-    )
+    land = scale_land(batch.strokes.land_m[b, t + 1])
+    there_too = torch.isfinite(land).all(-1)
+    inverse = F.cross_entropy(guess[:, :TYPES], kind, ignore_index=-1)
+    inverse = inverse + F.smooth_l1_loss(guess[there_too, TYPES:], land[there_too])
     end = _end_loss(level, batch, s[there], there)
     flat = s[there]
     gauss = sigreg(flat[torch.randperm(len(flat), generator=generator)[:256]], generator)
@@ -221,13 +221,15 @@ def _roll(
 
 
 def reading_losses(read: Readings, s: Tensor, left: Tensor, w: Macro) -> dict[str, Tensor]:
-    """Negative log likelihoods of the strokes w that followed the states s."""
+    """Negative log likelihoods of the strokes w that followed the states s, where they are known."""
+    named = w.type >= 0
+    s, left, w = s[named], left[named], Macro(*(x[named] for x in w))
+    found = {"type": F.cross_entropy(read.type_logits(s, left), w.type)}
+    there = torch.isfinite(w.land_m).all(-1)
+    s, left, w = s[there], left[there], Macro(*(x[there] for x in w))
     depth, across = w.land_m[:, 0], w.land_m[:, 1]
-    found = {
-        "type": F.cross_entropy(read.type_logits(s, left), w.type),
-        "depth": F.cross_entropy(read.depth_logits(s, left, w.type), bin_of(depth, read.depth_edges)),
-        "width": F.cross_entropy(read.width_logits(s, left, w.type, depth), bin_of(across, read.width_edges)),
-    }
+    found["depth"] = F.cross_entropy(read.depth_logits(s, left, w.type), bin_of(depth, read.depth_edges))
+    found["width"] = F.cross_entropy(read.width_logits(s, left, w.type, depth), bin_of(across, read.width_edges))
     timed = torch.isfinite(w.tempo_s)
     if bool(timed.any()):
         logits = read.tempo_logits(s[timed], left[timed], w.type[timed], w.land_m[timed])

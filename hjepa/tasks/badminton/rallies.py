@@ -22,19 +22,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from hjepa.errors import DataError, nearest
 from hjepa.tasks.badminton.court import COURT_LENGTH_M, DOUBLES_WIDTH_M
-from hjepa.tasks.badminton.strokes import TYPES
+from hjepa.tasks.badminton.strokes import TYPES, StrokeTable
 from hjepa.types import Array
 
 GIVEN = 4  # strokes of a rally that are told
-PLAYERS = 35  # of the challenge, 0 to 34
-SETS = ("train", "val", "extra")  # the challenge's two, and ShuttleSet's matches that are not among them
+SETS = ("train", "val")  # of the challenge
 M_PER_UNIT = np.array([COURT_LENGTH_M / 660.0, DOUBLES_WIDTH_M / 300.2])  # of depth and width
 LANDING_M = M_PER_UNIT * np.array([192.0, 82.0])  # m of one unit of landing_y, landing_x
 _NET, _CENTRE = 480.0, 177.5
 _FPS = 30.0
 _FAR_M = 9.0  # landing points further from the net than this are slips of the annotator's
 _MM = 1e-3
-_HITTER_WINS = ("opponent's ball landed", "winner", "misjudged")  # why a rally ended with its last hitter's point
+_HITTER_WINS = ("opponent's ball landed", "misjudged")  # why a rally ended with its last hitter's point
 
 
 class Rallies(NamedTuple):
@@ -43,7 +42,6 @@ class Rallies(NamedTuple):
     rally: NDArray[np.int32]  # (N,) 0 to R - 1
     shot: NDArray[np.int16]  # (N,) in the rally, from 0 (the serve)
     length: NDArray[np.int16]  # (N,) strokes of the whole rally; 0 not known
-    player: NDArray[np.int16]  # (N,) who hits; -1 not known
     type: NDArray[np.int8]  # (N,) index in strokes.TYPES
     land_m: Array  # (N, 2) where the opponent met the shuttle, or where it fell
     hitter_m: Array  # (N, 2) feet
@@ -113,10 +111,31 @@ def save_rallies(rallies: Rallies, path: Path) -> None:
     np.savez_compressed(path, **columns)
 
 
+def from_strokes(table: StrokeTable, split: str) -> Rallies:
+    """The rallies of ShuttleSet's and ShuttleSet22's matches of a split; see strokes.py.
+
+    The training split holds no match of the challenge's val, and its test is not among the files.
+    """
+    rows = table.split_rows(split)
+    _, rally, many = np.unique(table.rally[rows], return_inverse=True, return_counts=True)
+    shot = table.shot[rows]
+    later = np.r_[shot[1:] > 0, False]  # the next row goes on with the rally
+    served = shot == 0
+    gap = np.r_[np.nan, table.gap_s[rows][:-1]]
+    low = np.where(later, np.r_[table.above_net[rows][1:], 0], 0)  # how high the next hitter met it
+    return Rallies(
+        rally.astype(np.int32), shot, many[rally].astype(np.int16), table.type[rows], _clear(table.meet_m[rows, :2]),
+        table.hitter_m[rows], table.receiver_m[rows], np.where(served, 0.0, gap),
+        table.backhand[rows].astype(np.int8), np.zeros(len(rows), dtype=np.int8), low.astype(np.int8),
+        table.side[rows], table.won[rows], table.rally[rows][served].astype(np.int32),
+        np.zeros(len(many), dtype=np.int8),
+    )  # fmt: skip
+
+
 # the challenge's files
 
 REQUIRED = (
-    *("rally_id", "rally_length", "ball_round", "player", "type", "landing_x", "landing_y", "frame_num"),
+    *("rally_id", "rally_length", "ball_round", "type", "landing_x", "landing_y", "frame_num"),
     *("player_location_x", "player_location_y", "opponent_location_x", "opponent_location_y"),
 )
 OPTIONAL = ("aroundhead", "backhand", "landing_height", "lose_reason")
@@ -188,7 +207,6 @@ def _stroke(path: Path, line: int, row: dict[str, str]) -> dict[str, Any]:
         "line": line, "type": TYPES.index(kind), "reason": row.get("lose_reason", ""),
         **{name: number(name, True, 0, 2**31 - 1) for name in ("rally_id", "frame_num")},
         **{name: number(name, True, 1, 1000) for name in ("rally_length", "ball_round")},
-        "player": number("player", True, 0, 2**15 - 1),
         **{name: number(name, low=-20, high=20) for name in ("landing_x", "landing_y")},
         **{name: number(name, low=-2000, high=3000) for name in REQUIRED[-4:]},
         **{name: number(name, blank=0.0) for name in ("aroundhead", "backhand", "landing_height")},
@@ -216,7 +234,7 @@ def _rallies(table: list[list[dict[str, Any]]]) -> Rallies:
     reasons = [rally_[-1]["reason"] for rally_ in table]
     length = column("rally_length").astype(np.int16)
     return Rallies(
-        rally.astype(np.int32), shot, length, column("player").astype(np.int16), column("type").astype(np.int8),
+        rally.astype(np.int32), shot, length, column("type").astype(np.int8),
         side[:, None] * _clear(landing_world(column("landing_x"), column("landing_y"))),
         side[:, None] * hitter, side[:, None] * receiver, since,
         (column("backhand") == 1).astype(np.int8), (column("aroundhead") == 1).astype(np.int8),
@@ -288,9 +306,8 @@ def continued(given: Rallies, truth: Truth) -> Rallies:
         n, nothing = len(rounds), np.full((len(rounds), 2), np.nan)
         zeros = np.zeros(n, dtype=np.int8)
         landing = side[:, None] * landing_world(actual.landing[:, 0], actual.landing[:, 1])
-        player = np.where((shot - start.shot[0]) % 2 == 0, start.player[0], start.player[1 % many])
         later = Rallies(
-            np.zeros(n, np.int32), shot.astype(np.int16), np.full(n, length, np.int16), player.astype(np.int16),
+            np.zeros(n, np.int32), shot.astype(np.int16), np.full(n, length, np.int16),
             actual.type, _clear(landing), nothing, nothing, nothing[:, 0], zeros, zeros, zeros, side, zeros,
             start.name[:0], start.group[:0],
         )  # fmt: skip
