@@ -45,7 +45,7 @@ class TacticsTraining:
     tempo: float = 0.2
     end: float = 0.2
     unknown_left: float = 0.3
-    unknown_feet: float = 0.15
+    unknown_feet: float = 0.3
     mirrored: float = 0.5
     seed: int = 0
 
@@ -149,12 +149,15 @@ def disturbed(batch: Padded, c: TacticsTraining, generator: torch.Generator) -> 
     flip = torch.where(chance(c.mirrored), -1.0, 1.0)[:, None, None] * torch.tensor([0.0, 1.0]) + torch.tensor(
         [1.0, 0.0]
     )
-    feet = chance(c.unknown_feet)[:, None, None]
+    slots = torch.arange(s.type.shape[1])
+    until = torch.where(chance(c.unknown_feet), torch.randint(1, 12, (len(batch.many),), generator=generator), 10**6)
+    unseen = (slots >= until[:, None])[..., None]  # nobody watched from some stroke on
     strokes = s._replace(
         land_m=s.land_m * flip,
-        hitter_m=torch.where(feet, torch.nan, s.hitter_m * flip),
-        receiver_m=torch.where(feet, torch.nan, s.receiver_m * flip),
-        marks=torch.where(chance(c.unknown_feet)[:, None, None], 0.0, s.marks),
+        hitter_m=torch.where(unseen, torch.nan, s.hitter_m * flip),
+        receiver_m=torch.where(unseen, torch.nan, s.receiver_m * flip),
+        since_s=torch.where(unseen[..., 0], torch.nan, s.since_s),
+        marks=torch.where(unseen, 0.0, s.marks),
     )
     length = torch.where(chance(c.unknown_left), -1, batch.length)
     return batch._replace(strokes=strokes, length=length)
@@ -174,7 +177,7 @@ def tactics_loss(
     _roll(level, batch, s, b, t, c.ahead, None, parts, c)
     _roll(level, batch, s, b, t, c.told, "told", parts, c)
     loss = c.latent * _mean(parts["expected"]) + c.latent * _mean(parts["told"])
-    read = {name: _mean(parts[name]) if name in parts else s.new_zeros(()) for name in READ}
+    read = {name: _first_and_later(parts[name]) if name in parts else s.new_zeros(()) for name in READ}
     loss = loss + read["type"] + c.depth * read["depth"] + c.width * read["width"] + c.tempo * read["tempo"]
     # inverse dynamics, and how the rally ends
     nxt = s[b, t + 1]
@@ -249,6 +252,11 @@ def _end_loss(level: RallyModel, batch: Padded, s: Tensor, there: Tensor) -> Ten
     if not bool(told.any()):
         return loss
     return loss + F.binary_cross_entropy_with_logits(wins[told], (won[told] > 0).float())
+
+
+def _first_and_later(values: list[Tensor]) -> Tensor:
+    """The next stroke counts as much as all later ones together."""
+    return values[0] + _mean(values[1:]) if len(values) > 1 else values[0]
 
 
 def _mean(values: list[Tensor]) -> Tensor:
