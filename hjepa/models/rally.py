@@ -12,6 +12,7 @@ Legend: B rallies, T strokes, N any batch, D latent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,26 @@ from torch import Tensor, nn
 
 from hjepa.models.checkpoint import load, load_module, save
 from hjepa.models.layers import ConditionedMLP, GatedMLP
-from hjepa.models.strokes import LEFT, TYPES, Macro, Readings, StrokeFeatures, Strokes, known, scale_land, scale_time
+from hjepa.models.strokes import (
+    LEFT,
+    MARKS,
+    TYPES,
+    Macro,
+    Readings,
+    StrokeFeatures,
+    Strokes,
+    known,
+    scale_land,
+    scale_time,
+)
 
 
 @dataclass(frozen=True)
 class RallyConfig:
     """Sizes of the rally level."""
 
-    latent: int = 48  # D
-    memory: int = 80
+    latent: int = 64  # D
+    memory: int = 96
     width: int = 64
     action: int = 6
     depths: int = 16  # bins of landing depth, of equal mass
@@ -79,6 +91,33 @@ class RallyModel(nn.Module):
     def infer(self, s: Tensor, after: Tensor) -> Tensor:
         """I: type logits and scaled landing (N, 10 + 2) of the stroke between two states."""
         return self.inverse(torch.cat([s, after], dim=-1))
+
+    # what planning asks, of any batch; nobody knows how long a rally will be
+
+    @torch.no_grad()
+    def state(self, history: Sequence[Any]) -> Tensor:
+        """s (1, D) after strokes that have the fields of planning.tactics.Seen; s of nothing before the serve."""
+        columns = [[float(v) for v in (*h.land_m, *h.hitter_m, *h.receiver_m, h.since_s)] for h in history]
+        x = torch.tensor(columns or [[float("nan")] * 7])[None]
+        kinds = torch.tensor([[h.type for h in history] or [-1]])
+        marks = torch.zeros(1, x.shape[1], MARKS)
+        return self.encode(Strokes(kinds, x[..., 0:2], x[..., 2:4], x[..., 4:6], x[..., 6], marks))[:, -1]
+
+    @torch.no_grad()
+    def after(self, s: Tensor, kind: Tensor, land_m: Tensor, tempo_s: Tensor) -> Tensor:
+        """s (N, D) after strokes of a type (N,), that land at (N, 2), with a tempo (N,)."""
+        return self.predict(s, Macro(kind, land_m, tempo_s), torch.full((len(s),), LEFT))
+
+    @torch.no_grad()
+    def reply(self, s: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """A next stroke drawn for each s (N, D): type (N,), landing (N, 2), tempo (N,)."""
+        return tuple(self.read.draw(s, torch.full((len(s),), LEFT), generator))  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def outlook(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Chances (N,), (N,): that the rally is over with the last stroke; that its hitter wins the rally."""
+        over, wins = self.end_logits(s)
+        return torch.sigmoid(over), torch.sigmoid(wins)
 
     def end_logits(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """(N,), (N,): that the rally is over with the last stroke; that its hitter wins the rally."""

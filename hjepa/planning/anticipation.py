@@ -77,10 +77,13 @@ class Anticipation:
 
     def chances(self, start_m: Array, time_s: float, replies: Replies) -> Array:
         """Expected chance (G,) of a return for every place, if the opponent hits time_s after the base left."""
-        c = self.config
-        came, _ = on_the_way(start_m, self.places, np.full(len(self.places), time_s), c.speed_m_s, c.acceleration_m_s2)
-        found: Array = self.returned(came, replies).mean(axis=1)
+        found: Array = self.returned(self.came(start_m, time_s), replies).mean(axis=1)
         return found
+
+    def came(self, start_m: Array, time_s: float) -> Array:
+        """Where the base is (G, 2) after that time on its way to each place."""
+        c, times = self.config, np.full(len(self.places), time_s)
+        return on_the_way(start_m, self.places, times, c.speed_m_s, c.acceleration_m_s2)[0]
 
     @torch.no_grad()
     def returned(self, base_m: Array, replies: Replies) -> NDArray[np.float64]:
