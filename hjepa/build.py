@@ -16,9 +16,11 @@ from hjepa.errors import ConfigError, WeightsError, nearest
 from hjepa.evaluation.baselines import ClassicalAgent, ClassicalConfig, Decode, OracleAgent, RandomAgent, Truth
 from hjepa.models.checkpoint import check_robot
 from hjepa.models.cloned import ClonedAgent, load_clone
+from hjepa.models.cover import load_cover
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
 from hjepa.models.rally import RallyModel, load_rally
+from hjepa.planning.anticipation import Anticipation
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
 from hjepa.planning.flat import FlatAgent
@@ -27,6 +29,7 @@ from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import LowWeights, PointGoal
 from hjepa.planning.protocols import Planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.protocols import Agent
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Goal, RobotSpec
@@ -35,7 +38,7 @@ from robots.spec import load_spec
 HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
-FILES = {name: f"{name}.safetensors" for name in ("low", "high", "rally", "bc")}
+FILES = {name: f"{name}.safetensors" for name in ("low", "high", "rally", "cover", "bc")}
 
 
 def use_one_thread() -> None:
@@ -82,8 +85,8 @@ def high_model(config: Config) -> HighModel:
     return _high(weights_path(config, "high"))
 
 
-def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
-    """The high level as `name` has it: `reactive` takes the best of its prior."""
+def high_settings(config: Config, name: str = "hjepa") -> HighPlanConfig:
+    """What the high level is told: `reactive` takes the best of its prior."""
     c, model = config.high, high_model(config)
     weights = c.weights.model_dump()
     count = min(c.candidates, len(model.codebook))
@@ -93,10 +96,24 @@ def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
     if name == "reactive":
         count, weights = 1, dict.fromkeys(weights, 0.0) | {"support": 1.0}
     plain = c.model_dump(exclude={"latency_ms", "weights", "candidates"})
-    settings = HighPlanConfig(
+    return HighPlanConfig(
         candidates=count, latency_s=c.latency_ms / 1e3, window=model.config.window, **plain, **weights
     )
-    return HighPlanner(model, TYPES, settings)
+
+
+def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
+    """The high level as `name` has it."""
+    return HighPlanner(high_model(config), TYPES, high_settings(config, name))
+
+
+def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig) -> Tactician:
+    """The high level that knows the rally; WeightsError if the cover level's weights are another robot's."""
+    path = weights_path(config, "cover")
+    cover, header = load_cover(path)
+    check_robot(path, header, spec, "hjepa train cover")
+    play = load_rally_level(weights_path(config, "rally"))
+    anticipation, settings = Anticipation(cover), high_settings(config)
+    return Tactician(high_model(config), TYPES, settings, play=play, anticipation=anticipation, tactics=tactics)
 
 
 def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePlanner:

@@ -23,7 +23,7 @@ LONGEST = 80
 class TransformerConfig:
     """Sizes; as many parameters as models.rally has."""
 
-    width: int = 88
+    width: int = 96
     heads: int = 4
     layers: int = 3
     readings: int = 64

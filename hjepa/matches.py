@@ -1,0 +1,381 @@
+"""Matches by the BWF laws: hjepa against opponents with human limits, or against a second robot across the net.
+
+A robot plays its strokes in full physics, each on its own half of the court; the shuttle is handed over at every
+contact, with the state of both robots at that instant. Two robots never touch, so two half courts are one court.
+Services are real ones: a robot's are launched from where the real server stood. Frame: side 0 plays x < 0; a player's
+own frame has it at x < 0 too, so side 1's is turned by 180 degrees. Legend: N strokes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from hjepa import api, build, stroke
+from hjepa.agent import HierarchicalAgent
+from hjepa.config import Config
+from hjepa.covering import home_at
+from hjepa.evaluation.feasible import stand
+from hjepa.planning.anticipation import on_the_way
+from hjepa.planning.hierarchy import HighPlanner
+from hjepa.planning.tactics import Seen, Tactician, TacticsConfig
+from hjepa.tasks.badminton import flight
+from hjepa.tasks.badminton.court import in_singles, net_height_at
+from hjepa.tasks.badminton.opponents import Opponent, Service, Shot, service
+from hjepa.tasks.badminton.rallies import Rallies
+from hjepa.tasks.badminton.strokes import TYPES
+from hjepa.types import NS, Array, JointTrajectory, Launch, RobotState
+
+TURN2, TURN3 = np.array([-1.0, -1.0]), np.array([-1.0, -1.0, 1.0])
+MET = 0.75  # share of a flight to the floor after which a shuttle is usually met
+LEAVES_M = 0.15  # a shuttle that falls this far out is left alone
+TACTICS_S = 0.04  # charged for the choice of where to wait
+LONGEST = 200  # strokes of a rally
+PERIOD_TICKS = 4
+TICKS_PER_S = 100
+
+
+class Struck(NamedTuple):
+    """What a player made of a shuttle. Own frame."""
+
+    time_s: float  # from the other's hit to this one's; nan without a hit
+    shot: Shot | None
+    feet_m: Array  # (2,) at the hit
+    why: str = ""  # without a shot: 'left', 'not reached', 'missed', 'error'
+
+
+class Side(Protocol):
+    """A player. Everything is told and answered in its own frame."""
+
+    name: str
+
+    def begin(self, feet_m: Array, seed: int) -> None: ...
+
+    def receive(self, shot: Shot, other_m: Array) -> Struck: ...
+
+    def wait(self, time_s: float) -> None: ...
+
+    def feet(self) -> Array: ...
+
+    def saw(self, seen: Seen) -> None: ...
+
+    def met(self, land_m: Array) -> None: ...
+
+
+class HumanSide:
+    """An opponent with human limits."""
+
+    def __init__(self, opponent: Opponent) -> None:
+        self.name, self._opponent = opponent.name, opponent
+        self._feet = np.zeros(2)
+        self._rng = np.random.default_rng(0)
+
+    def begin(self, feet_m: Array, seed: int) -> None:
+        self._feet, self._rng = TURN2 * feet_m, np.random.default_rng([seed, 53])
+
+    def receive(self, shot: Shot, other_m: Array) -> Struck:
+        turned = Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type)  # opponents stand at x > 0
+        answer = self._opponent.answer(turned, self._feet, TURN2 * other_m, self._rng)
+        self._feet = answer.feet_m
+        back = None
+        if answer.shot is not None:
+            back = Shot(TURN3 * answer.shot.x_m, TURN3 * answer.shot.v_m_s, answer.shot.type)
+        return Struck(answer.time_s, back, TURN2 * self._feet, answer.why)
+
+    def wait(self, time_s: float) -> None:
+        self._feet = self._opponent.recovered(self._feet, time_s)
+
+    def feet(self) -> Array:
+        return TURN2 * self._feet
+
+    def saw(self, seen: Seen) -> None:
+        pass
+
+    def met(self, land_m: Array) -> None:
+        pass
+
+
+class RobotSide:
+    """A robot in its own half, with a high and a low level; a tactician as high level also says where to wait."""
+
+    def __init__(self, config: Config, high: HighPlanner, name: str, fixed_m: Array | None = None) -> None:
+        """fixed_m: (2,) where it waits if it has no tactician; None: at home."""
+        self.name, self.high, self._config = name, high, config
+        self._system = api.load(config)
+        self.spec = self._system.spec
+        self._world = self._system.world()
+        self._low = build.build_low(config, self.spec)
+        self._agent = HierarchicalAgent(high, self._low)
+        self._fixed = self.spec.q_home_rad[:2] if fixed_m is None else fixed_m
+        self._state = RobotState(self.spec.q_home_rad.copy(), np.zeros(self.spec.joints))
+        self._history: list[Seen] = []
+        self._seed = self._strokes = 0
+        self._contact_tick = -1
+        self._last_type = "lob"
+        self._command: JointTrajectory | None = None
+
+    def close(self) -> None:
+        """End the physics."""
+        self._world.close()
+
+    def begin(self, feet_m: Array, seed: int) -> None:
+        self._state, self._seed, self._strokes = home_at(self.spec, feet_m), seed, 0
+        self._history, self._contact_tick = [], -1
+        if isinstance(self.high, Tactician):
+            self.high.begin_rally()
+
+    def saw(self, seen: Seen) -> None:
+        self._history.append(seen)
+        if isinstance(self.high, Tactician):
+            self.high.saw(seen)
+
+    def met(self, land_m: Array) -> None:
+        """Where the last stroke was met after all."""
+        if self._history:
+            self._history[-1] = self._history[-1]._replace(land_m=land_m)
+            if isinstance(self.high, Tactician):
+                self.high.history[-1] = self._history[-1]
+
+    def feet(self) -> Array:
+        return self._state.q_rad[:2].copy()
+
+    def receive(self, shot: Shot, other_m: Array) -> Struck:
+        """Play the shuttle; the world stands still after the contact, until `wait`."""
+        world, self._strokes = self._world, self._strokes + 1
+        seed = self._seed * 1000 + self._strokes
+        self._agent.reset(seed)
+        seen = world.reset(self._state, Launch(shot.x_m, shot.v_m_s, TYPES[shot.type]), seed)
+        self._contact_tick, tick, self._command = -1, 0, None
+        if _leaves(shot):
+            return Struck(float("nan"), None, self.feet(), "left")
+        while not world.done and not world.outcome().hit:
+            if tick % PERIOD_TICKS == 0:
+                command = self._agent.act(seen)
+                if command is not None:
+                    self._command = command
+                    world.send(command)
+            seen = world.tick()
+            tick += 1
+        self._state, outcome = world.joints(), world.outcome()
+        if not outcome.hit:
+            return Struck(float("nan"), None, self.feet(), "missed")
+        self._contact_tick = tick
+        goal = self._agent.thought.goal
+        named = goal.type if goal is not None and goal.type in TYPES else self._last_type
+        self._last_type = named
+        shot_out = Shot(outcome.contact_m.copy(), outcome.u_out_m_s.copy(), TYPES.index(named))
+        return Struck(float(outcome.contact_s), shot_out, self.feet())
+
+    def wait(self, time_s: float) -> None:
+        """From the own hit to the other's: recover towards where the replies are expected."""
+        place = self._place(time_s)
+        goal = stand(self.spec, RobotState(self.spec.q_home_rad, np.zeros(self.spec.joints)), place)
+        if self._contact_tick < 0:  # a service: the robot stood still
+            base, speed = on_the_way(self.feet(), goal.q_rad[:2], time_s, 4.3, 11.0)
+            self._state = home_at(self.spec, base, speed)
+            return
+        for k in range(round(time_s * TICKS_PER_S)):
+            if k == round(TACTICS_S * TICKS_PER_S) or (k > 0 and k % 70 == 0):
+                self._recover(goal.q_rad)
+            if self._contact_tick + k + 1 >= round(self._world.config.max_s * TICKS_PER_S):
+                break
+            self._world.tick()
+        self._state = self._world.joints()
+
+    def _recover(self, q_goal: Array) -> None:
+        """A motion towards rest at q_goal, from where the one in force will be."""
+        start_ns = self._world.observe().stamp_ns
+        if self._command is None:
+            joints = self._world.joints()
+            state = stroke.JointState(joints.q_rad, joints.dq_rad_s, np.zeros(self.spec.joints))
+        else:
+            state = stroke.state_at(self._command, start_ns)
+        valid_ns = round((stroke.RECOVERY_S + stroke.HOLD_S) * NS)
+        limits = self.spec.ddq_max_rad_s2
+        self._command = stroke.recover(state, q_goal, limits, start_ns=start_ns, valid_ns=valid_ns)
+        self._world.send(self._command)
+
+    def _place(self, time_s: float) -> Array:
+        if not isinstance(self.high, Tactician) or not self._history:
+            return self._fixed
+        mine = self._history[-1]  # how long the own shot usually flies is known, when it will be met is not
+        return self.high.wait_at(self.feet(), self._usual_s(mine, time_s), self._seed * 1000 + self._strokes)
+
+    def _usual_s(self, mine: Seen, time_s: float) -> float:
+        return USUAL_S.get(TYPES[mine.type], 0.9) if mine.type >= 0 else time_s
+
+
+USUAL_S = {  # median time to the opponent's hit, real strokes of the training matches
+    "short service": 0.73, "long service": 1.9, "net shot": 0.87, "clear": 1.17, "drop": 0.8, "smash": 0.5,
+    "drive": 0.47, "lob": 1.28, "push/rush": 0.97, "defensive shot": 0.9,
+}  # fmt: skip
+
+
+class Stroke(NamedTuple):
+    """A stroke of a played rally; points in its hitter's canonical frame (hitter at x > 0)."""
+
+    side: int  # 0 or 1
+    type: int
+    hit_m: Array  # (3,)
+    land_m: Array  # (2,) where it was met, or fell
+    hitter_m: Array  # (2,)
+    receiver_m: Array  # (2,)
+    since_s: float
+
+
+@dataclass
+class Rally:
+    """A played rally."""
+
+    server: int
+    strokes: list[Stroke] = field(default_factory=list)
+    winner: int = -1
+    why: str = ""  # how it ended: 'winner', 'net', 'out', 'error', 'too long'
+
+    @property
+    def length(self) -> int:
+        """Strokes, the service included."""
+        return len(self.strokes)
+
+
+def play_rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rally:
+    """One rally from the service on."""
+    served: Service = service(split, np.random.default_rng([seed, 59]))
+    rally, hitter = Rally(server), server
+    sides[hitter].begin(TURN2 * served.server_m, seed)
+    sides[1 - hitter].begin(served.receiver_m, seed + 500_009)
+    shot = Shot(TURN3 * served.shot.x_m, TURN3 * served.shot.v_m_s, served.shot.type)  # in the server's own frame
+    since = 0.0
+    while True:
+        receiver = 1 - hitter
+        mine, theirs = sides[hitter].feet(), sides[receiver].feet()  # each in its own frame
+        guess = _usually_met(shot)
+        rally.strokes.append(Stroke(hitter, shot.type, TURN3 * shot.x_m, TURN2 * guess, TURN2 * mine, theirs, since))
+        seen = Seen(shot.type, TURN2 * guess, TURN2 * mine, theirs, since)
+        for side in sides:
+            side.saw(seen)
+        fault = _fault(shot)
+        if fault == "net":
+            return _ended(rally, receiver, fault)
+        if len(rally.strokes) >= LONGEST:
+            return _ended(rally, -1, "too long")
+        struck = sides[receiver].receive(Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type), TURN2 * mine)
+        if struck.shot is None:
+            rally.strokes[-1] = rally.strokes[-1]._replace(land_m=TURN2 * _floor(shot))
+            if struck.why == "error":
+                return _ended(rally, hitter, "error")
+            return _ended(rally, receiver, "out") if fault == "out" else _ended(rally, hitter, "winner")
+        met = struck.shot.x_m[:2].copy()  # the receiver's own frame is the hitter's canonical one
+        rally.strokes[-1] = rally.strokes[-1]._replace(land_m=met)
+        for side in sides:
+            side.met(met)
+        sides[hitter].wait(struck.time_s)
+        hitter, shot, since = receiver, struck.shot, struck.time_s
+
+
+def _ended(rally: Rally, winner: int, why: str) -> Rally:
+    rally.winner, rally.why = winner, why
+    return rally
+
+
+def _floor(shot: Shot) -> Array:
+    return flight.land(shot.x_m[None], shot.v_m_s[None]).xy_m[0]
+
+
+def _fault(shot: Shot) -> str:
+    """'net', 'out' or '' of a shot in its hitter's own frame, if nobody touches it."""
+    fall = flight.land(shot.x_m[None], shot.v_m_s[None])
+    height = float(fall.net_height_m[0])
+    if not height > float(net_height_at(np.nan_to_num(fall.net_y_m[0]))):
+        return "net"
+    return "" if bool(in_singles(fall.xy_m[0], 1)) else "out"
+
+
+def _leaves(shot: Shot) -> bool:
+    """True where a shuttle towards x < 0 falls well outside."""
+    xy = _floor(shot)
+    inside = bool(in_singles(np.sign(xy) * np.maximum(np.abs(xy) - LEAVES_M, 0.0), -1))
+    return not inside
+
+
+def _usually_met(shot: Shot) -> Array:
+    """Where a shot is usually met (2,), by its flight."""
+    fall = flight.land(shot.x_m[None], shot.v_m_s[None])
+    x, _ = flight.fly_to(shot.x_m[None], shot.v_m_s[None], MET * fall.time_s)
+    return np.asarray(x[0, :2])
+
+
+class Score(NamedTuple):
+    """Points of both sides."""
+
+    points: tuple[int, int]
+    rallies: list[Rally]
+
+    @property
+    def winner(self) -> int:
+        """0 or 1."""
+        return int(self.points[1] > self.points[0])
+
+
+def over(points: tuple[int, int], to: int = 21) -> bool:
+    """BWF law 7: a game is won with `to` points and two clear, or with nine more."""
+    high, low = max(points), min(points)
+    return high >= to and (high - low >= 2 or high >= to + 9)
+
+
+def play_match(
+    sides: tuple[Side, Side], *, points: int = 21, split: str = "test", seed: int = 0,
+    told: Callable[[tuple[int, int], Rally], None] | None = None,
+) -> Score:  # fmt: skip
+    """One game; who wins a rally serves the next."""
+    score, server = (0, 0), seed % 2
+    rallies: list[Rally] = []
+    while not over(score, points):
+        rally = play_rally(sides, server, split, seed * 10_007 + len(rallies))
+        rallies.append(rally)
+        if rally.winner >= 0:
+            server = rally.winner
+            score = (score[0] + (server == 0), score[1] + (server == 1))
+        if told:
+            told(score, rally)
+    return Score(score, rallies)
+
+
+def as_rallies(rallies: list[Rally]) -> Rallies:
+    """Played rallies in the form that the rally level learns from."""
+    strokes = [(r, k, s, rally) for r, rally in enumerate(rallies) for k, s in enumerate(rally.strokes)]
+    n = len(strokes)
+    zeros = np.zeros(n, dtype=np.int8)
+
+    def points(name: str) -> Array:
+        return np.array([getattr(s, name) for _, _, s, _ in strokes]).reshape(n, 2)
+
+    won = [0 if rally.winner < 0 else 1 if rally.winner == s.side else -1 for _, _, s, rally in strokes]
+    return Rallies(
+        np.array([r for r, *_ in strokes], dtype=np.int32), np.array([k for _, k, *_ in strokes], dtype=np.int16),
+        np.array([rally.length for *_, rally in strokes], dtype=np.int16),
+        np.array([s.type for _, _, s, _ in strokes], dtype=np.int8),
+        points("land_m"), points("hitter_m"), points("receiver_m"), np.array([s.since_s for _, _, s, _ in strokes]),
+        zeros, zeros, zeros, np.array([1 if s.side == 1 else -1 for _, _, s, _ in strokes], dtype=np.int8),
+        np.array(won, dtype=np.int8), np.arange(len(rallies), dtype=np.int32), np.zeros(len(rallies), dtype=np.int8),
+    )  # fmt: skip
+
+
+HIGHS = ("hjepa", "plain", "random")
+
+
+def robot(config: Config, high: str, name: str = "", cooperative: bool = False) -> RobotSide:
+    """A robot whose shots are chosen as `high` says: the tactician, the level without a rally, or any it can play."""
+    spec = api.load(config).spec
+    if high == "hjepa":
+        tactics = TacticsConfig(cooperative=cooperative)
+        return RobotSide(config, build.build_tactician(config, spec, tactics), name or high)
+    settings = build.high_settings(config)
+    plain = build.build_high(config)
+    if high == "random":
+        settings = replace(settings, win=0.0, support=0.0, name=0.0, reach=0.0, mixing=1.0)
+        plain = HighPlanner(plain.model, TYPES, settings)
+    return RobotSide(config, plain, name or high)
