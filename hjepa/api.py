@@ -33,6 +33,7 @@ from hjepa.evaluation.feasible import NEXT_LAUNCH_S, Starts, judge, stand, strok
 from hjepa.evaluation.results import Played, Recording
 from hjepa.protocols import Agent
 from hjepa.tasks.badminton.feeds import FeedTable, load_feed
+from hjepa.tasks.badminton.rallies import Rallies
 from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observation, RobotSpec, RobotState
 from robots.spec import load_spec
 
@@ -287,9 +288,17 @@ def lessons(spec: RobotSpec, strokes: int, seed: int) -> list[tuple[RobotState, 
 
 
 def train(
-    level: str, config: Config, data: Path, out: Path, *, workers: int = 2, on_progress: Report | None = None
+    level: str,
+    config: Config,
+    data: Path,
+    out: Path,
+    *,
+    workers: int = 2,
+    on_progress: Report | None = None,
+    played: Rallies | None = None,
 ) -> Path:
-    """Train `high` (from the real strokes), `rally` (from real rallies), `low` (from the swings in `data`, towards the
+    """Train `high` (from the real strokes), `rally` (from real rallies, and those `played`), `cover` (from strokes that
+    the configured agent plays from many places, into `data`), `low` (from the swings in `data`, towards the
     high level's embeddings), or the baseline `bc` (from strokes that the classical agent plays, in so many processes,
     into `data`).
 
@@ -305,8 +314,14 @@ def train(
         if level == "high":
             return pipeline.train_high_level(out, config.task.seed, on_progress, writer)
         if level == "rally":
-            return pipeline.train_rally_level(out, config.task.seed, on_progress, writer)
+            return pipeline.train_rally_level(out, config.task.seed, on_progress, writer, played)
         spec = load_spec(config.robot.name)
+        if level == "cover":
+            from hjepa import covering
+
+            run = covering.CoverTraining(seed=config.task.seed)
+            lessons_played = covering.collect_covered(config, data, run, workers, on_progress)
+            return covering.train_cover(lessons_played, out, run, spec.identity, on_progress)
         if level == "bc":
             return pipeline.train_clone(
                 spec,

@@ -27,7 +27,9 @@ from hjepa.tasks.badminton.court import in_singles, net_height_at
 from hjepa.tasks.badminton.opponents import Opponent, Service, Shot, service
 from hjepa.tasks.badminton.rallies import Rallies
 from hjepa.tasks.badminton.strokes import TYPES
-from hjepa.types import NS, Array, JointTrajectory, Launch, RobotState
+from hjepa.types import NS, Array, JointTrajectory, Launch, RobotSpec, RobotState
+from hjepa.viewer.rally_film import RallyScene, turned
+from hjepa.viewer.scene import StrokeScene, chain_points, interpolate
 
 TURN2, TURN3 = np.array([-1.0, -1.0]), np.array([-1.0, -1.0, 1.0])
 MET = 0.75  # share of a flight to the floor after which a shuttle is usually met
@@ -54,7 +56,7 @@ class Side(Protocol):
 
     def begin(self, feet_m: Array, seed: int) -> None: ...
 
-    def receive(self, shot: Shot, other_m: Array) -> Struck: ...
+    def receive(self, shot: Shot, other_m: Array, now_s: float) -> Struck: ...
 
     def wait(self, time_s: float) -> None: ...
 
@@ -76,7 +78,7 @@ class HumanSide:
     def begin(self, feet_m: Array, seed: int) -> None:
         self._feet, self._rng = TURN2 * feet_m, np.random.default_rng([seed, 53])
 
-    def receive(self, shot: Shot, other_m: Array) -> Struck:
+    def receive(self, shot: Shot, other_m: Array, now_s: float) -> Struck:
         turned = Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type)  # opponents stand at x > 0
         answer = self._opponent.answer(turned, self._feet, TURN2 * other_m, self._rng)
         self._feet = answer.feet_m
@@ -114,6 +116,8 @@ class RobotSide:
         self._history: list[Seen] = []
         self._seed = self._strokes = 0
         self._contact_tick = -1
+        self._began_s = 0.0
+        self.track: list[tuple[float, Array]] = []  # of the rally: time since the service, joints
         self._last_type = "lob"
         self._command: JointTrajectory | None = None
 
@@ -124,6 +128,7 @@ class RobotSide:
     def begin(self, feet_m: Array, seed: int) -> None:
         self._state, self._seed, self._strokes = home_at(self.spec, feet_m), seed, 0
         self._history, self._contact_tick = [], -1
+        self._began_s, self.track = 0.0, [(0.0, self._state.q_rad.copy())]
         if isinstance(self.high, Tactician):
             self.high.begin_rally()
 
@@ -142,9 +147,10 @@ class RobotSide:
     def feet(self) -> Array:
         return self._state.q_rad[:2].copy()
 
-    def receive(self, shot: Shot, other_m: Array) -> Struck:
+    def receive(self, shot: Shot, other_m: Array, now_s: float) -> Struck:
         """Play the shuttle; the world stands still after the contact, until `wait`."""
         world, self._strokes = self._world, self._strokes + 1
+        self._began_s = now_s
         seed = self._seed * 1000 + self._strokes
         self._agent.reset(seed)
         seen = world.reset(self._state, Launch(shot.x_m, shot.v_m_s, TYPES[shot.type]), seed)
@@ -159,6 +165,7 @@ class RobotSide:
                     world.send(command)
             seen = world.tick()
             tick += 1
+            self._note(tick)
         self._state, outcome = world.joints(), world.outcome()
         if not outcome.hit:
             return Struck(float("nan"), None, self.feet(), "missed")
@@ -176,6 +183,7 @@ class RobotSide:
         if self._contact_tick < 0:  # a service: the robot stood still
             base, speed = on_the_way(self.feet(), goal.q_rad[:2], time_s, 4.3, 11.0)
             self._state = home_at(self.spec, base, speed)
+            self.track.append((time_s, self._state.q_rad.copy()))
             return
         for k in range(round(time_s * TICKS_PER_S)):
             if k == round(TACTICS_S * TICKS_PER_S) or (k > 0 and k % 70 == 0):
@@ -183,7 +191,11 @@ class RobotSide:
             if self._contact_tick + k + 1 >= round(self._world.config.max_s * TICKS_PER_S):
                 break
             self._world.tick()
+            self._note(self._contact_tick + k + 1)
         self._state = self._world.joints()
+
+    def _note(self, tick: int) -> None:
+        self.track.append((self._began_s + tick / TICKS_PER_S, self._world.joints().q_rad))
 
     def _recover(self, q_goal: Array) -> None:
         """A motion towards rest at q_goal, from where the one in force will be."""
@@ -224,6 +236,8 @@ class Stroke(NamedTuple):
     hitter_m: Array  # (2,)
     receiver_m: Array  # (2,)
     since_s: float
+    at_s: float = 0.0  # since the service
+    shot: Shot | None = None  # world frame
 
 
 @dataclass
@@ -234,6 +248,7 @@ class Rally:
     strokes: list[Stroke] = field(default_factory=list)
     winner: int = -1
     why: str = ""  # how it ended: 'winner', 'net', 'out', 'error', 'too long'
+    tracks: dict[int, list[tuple[float, Array]]] = field(default_factory=dict)  # of robots, by side; own frames
 
     @property
     def length(self) -> int:
@@ -243,17 +258,26 @@ class Rally:
 
 def play_rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rally:
     """One rally from the service on."""
+    rally = _rally(sides, server, split, seed)
+    rally.tracks = {k: list(side.track) for k, side in enumerate(sides) if isinstance(side, RobotSide)}
+    return rally
+
+
+def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rally:
     served: Service = service(split, np.random.default_rng([seed, 59]))
     rally, hitter = Rally(server), server
     sides[hitter].begin(TURN2 * served.server_m, seed)
     sides[1 - hitter].begin(served.receiver_m, seed + 500_009)
     shot = Shot(TURN3 * served.shot.x_m, TURN3 * served.shot.v_m_s, served.shot.type)  # in the server's own frame
-    since = 0.0
+    since = now_s = 0.0
     while True:
         receiver = 1 - hitter
         mine, theirs = sides[hitter].feet(), sides[receiver].feet()  # each in its own frame
         guess = _usually_met(shot)
-        rally.strokes.append(Stroke(hitter, shot.type, TURN3 * shot.x_m, TURN2 * guess, TURN2 * mine, theirs, since))
+        turn = TURN3 if hitter else 1.0
+        flown = Shot(turn * shot.x_m, turn * shot.v_m_s, shot.type)
+        where = TURN3 * shot.x_m, TURN2 * guess, TURN2 * mine, theirs
+        rally.strokes.append(Stroke(hitter, shot.type, *where, since, now_s, flown))
         seen = Seen(shot.type, TURN2 * guess, TURN2 * mine, theirs, since)
         for side in sides:
             side.saw(seen)
@@ -262,7 +286,8 @@ def play_rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> 
             return _ended(rally, receiver, fault)
         if len(rally.strokes) >= LONGEST:
             return _ended(rally, -1, "too long")
-        struck = sides[receiver].receive(Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type), TURN2 * mine)
+        coming = Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type)
+        struck = sides[receiver].receive(coming, TURN2 * mine, now_s)
         if struck.shot is None:
             rally.strokes[-1] = rally.strokes[-1]._replace(land_m=TURN2 * _floor(shot))
             if struck.why == "error":
@@ -274,6 +299,7 @@ def play_rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> 
             side.met(met)
         sides[hitter].wait(struck.time_s)
         hitter, shot, since = receiver, struck.shot, struck.time_s
+        now_s += since
 
 
 def _ended(rally: Rally, winner: int, why: str) -> Rally:
@@ -379,3 +405,39 @@ def robot(config: Config, high: str, name: str = "", cooperative: bool = False) 
         settings = replace(settings, win=0.0, support=0.0, name=0.0, reach=0.0, mixing=1.0)
         plain = HighPlanner(plain.model, TYPES, settings)
     return RobotSide(config, plain, name or high)
+
+
+def scenes(rally: Rally, spec: RobotSpec) -> RallyScene:
+    """What the film shows of a rally: the robots, and the shuttle's way from hit to hit."""
+    shuttle_s, shuttle_m = _shuttle(rally)
+    end = shuttle_s[-1]
+    grid = np.arange(0.0, end + 1e-9, 1.0 / TICKS_PER_S)
+    way = interpolate(shuttle_s, shuttle_m, grid)
+
+    def robot_scene(side: int) -> StrokeScene:
+        times, q = zip(*rally.tracks[side], strict=True)
+        keep = np.r_[True, np.diff(times) > 1e-6]
+        points, racket = chain_points(spec, interpolate(np.array(times)[keep], np.stack(q)[keep], grid))
+        axes = (float(spec.racket_semi_axes_m[0]), float(spec.racket_semi_axes_m[1]))
+        return StrokeScene(grid, points, racket, way, axes)
+
+    far = turned(robot_scene(1)) if 1 in rally.tracks else None
+    names = ("near", "far")
+    captions = [(s.at_s, f"{k + 1}  {names[s.side]}: {TYPES[s.type]}") for k, s in enumerate(rally.strokes)]
+    ending = f"{rally.length} strokes, {names[rally.winner]} wins ({rally.why})" if rally.winner >= 0 else rally.why
+    return RallyScene(robot_scene(0), far, [*captions, (end, ending)])
+
+
+def _shuttle(rally: Rally) -> tuple[Array, Array]:
+    """Times (T,) and places (T, 3) of the shuttle, world."""
+    times, places = [], []
+    for k, s in enumerate(rally.strokes):
+        assert s.shot is not None
+        last = k + 1 == len(rally.strokes)
+        fall_s = float(flight.land(s.shot.x_m[None], s.shot.v_m_s[None]).time_s[0])
+        span = fall_s if last else rally.strokes[k + 1].at_s - s.at_s
+        steps = max(2, round(span * TICKS_PER_S))
+        path, _ = flight.fly(s.shot.x_m[None], s.shot.v_m_s[None], dt_s=span / steps, steps=steps - (not last))
+        times.append(s.at_s + np.arange(len(path[0])) * span / steps)
+        places.append(path[0])
+    return np.concatenate(times), np.concatenate(places)

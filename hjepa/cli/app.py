@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hjepa import __version__
-from hjepa.cli import bench, bus, calibrate, collect, configure, demo, evaluate, forecast, launch, robots, train
+from hjepa.cli import bench, bus, calibrate, collect, configure, demo, evaluate, forecast, launch, match, robots, train
 from hjepa.errors import HjepaError
 
 USAGE, INTERRUPTED = 2, 130
@@ -34,6 +34,7 @@ app.command("config")(configure.configure)
 app.command("launch")(launch.launch)
 app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
+app.command("match")(match.match)
 app.add_typer(bench.app, name="bench")
 app.add_typer(robots.app, name="robots")
 app.add_typer(bus.app, name="bus")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,11 +16,15 @@ from hjepa.config import load
 from hjepa.errors import DataError
 from hjepa.tasks.catalog import Asked
 
+if TYPE_CHECKING:
+    from hjepa.tasks.badminton.rallies import Rallies
+
 
 class LevelName(StrEnum):
     low = "low"
     high = "high"
     rally = "rally"
+    cover = "cover"
     bc = "bc"
 
 
@@ -29,6 +33,7 @@ def train(
         LevelName,
         typer.Argument(
             help="high: the shot, from real strokes. rally: how play goes on, from real rallies. "
+            "cover: what the robot returns from where, from strokes that it plays. "
             "low: the swing, from data. bc: a baseline, copied from strokes that the classical agent plays."
         ),
     ],
@@ -44,7 +49,10 @@ def train(
     recordings: Annotated[
         list[Path] | None,
         typer.Option(
-            "--from", metavar="FILE.mcap", help="low: recordings of `hjepa collect --driver`, or their folder."
+            "--from",
+            metavar="FILE",
+            help="rally: also strokes.csv of `hjepa match`. Other tasks' low: recordings (.mcap) of `hjepa collect "
+            "--driver`, or their folder.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Weights, checkpoints and logs.")] = Path(
@@ -66,20 +74,30 @@ def train(
             data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
         other.task.train(other.config, Asked(level=level.value, data=data, out=out, workers=workers))
         return
-    if recordings:
+    if recordings and level is not LevelName.rally:
         raise DataError(
-            "--from: badminton's low level learns from swings of the simulator; allowed: reach, or your task"
+            "--from: badminton's low level learns from swings of the simulator; allowed: rally, or reach, or your task"
         )
     files.check_folder(out)
     settings = load(config, options.changes(sets, **keys))
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
         raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
-    if level is LevelName.bc:
+    if level is LevelName.cover:
+        folder = data or out / "cover"
+    if level in (LevelName.bc, LevelName.cover):
         files.check_folder(folder, "--data")
+    played = _played(recordings or [])
     from hjepa import api
 
     console = Console()
     with reporter(console, f"train {level.value}") as report:
-        weights = api.train(level.value, settings, folder, out, workers=workers, on_progress=report)
+        weights = api.train(level.value, settings, folder, out, workers=workers, on_progress=report, played=played)
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")
+
+
+def _played(tables: list[Path]) -> Rallies | None:
+    """Rallies of the named tables."""
+    from hjepa.tasks.badminton.rallies import joined, read_strokes_csv
+
+    return joined([read_strokes_csv(path) for path in tables]) if tables else None

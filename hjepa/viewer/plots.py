@@ -15,9 +15,15 @@ from matplotlib.patches import Rectangle
 
 from hjepa.evaluation.results import StrokeResult
 from hjepa.tasks.badminton import court
+from hjepa.tasks.badminton.strokes import TYPES
+from hjepa.types import Array
 
 TARGET, IN, LOST, COURT, INK = "#AA4499", "#0072B2", "#D55E00", "#E9F1EE", "#26323D"
 LINE = "#8FA39C"
+TYPE_COLOURS = (
+    *("#000000", "#7F7F7F", "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#882255", "#009E73", "#F0E442", "#CC79A7"),
+    "#B0B0B0",  # unknown, index -1
+)
 
 
 def landings(path: Path, results: Sequence[StrokeResult]) -> None:
@@ -32,8 +38,28 @@ def landings(path: Path, results: Sequence[StrokeResult]) -> None:
     figure.savefig(path)
 
 
-def _court(axes: Axes, results: Sequence[StrokeResult]) -> None:
-    """Opponent's half from above, net below: x upwards, y to the left as the robot sees it."""
+def shots(path: Path, rallies: Sequence[Sequence[tuple[int, int, Array]]]) -> None:
+    """PNG: where both sides' strokes were met or fell, by type: one map a side. Strokes are (side, type, (x, y))."""
+    figure = Figure(figsize=(11.6, 6.4), dpi=125, layout="constrained")
+    FigureCanvasAgg(figure)
+    for side, axes in enumerate(figure.subplots(1, 2)):
+        mine = [(kind, xy) for rally in rallies for who, kind, xy in rally if who == side]
+        _half(axes)
+        for kind in sorted({kind for kind, _ in mine}):
+            points = np.array([xy for k, xy in mine if k == kind])
+            name, colour = TYPES[kind] if kind >= 0 else "unknown", TYPE_COLOURS[kind]
+            label = f"{name} ({len(points)})"
+            axes.plot(
+                -points[:, 1], -points[:, 0], "o", color=colour, mec="white", mew=0.5, ms=6, alpha=0.85, label=label
+            )
+        axes.set_title(f"side {side + 1}: {len(mine)} strokes", color=INK)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False, fontsize=8)
+    figure.suptitle("where the other side met it, or where it fell", fontsize=14, fontweight="bold", color=INK)
+    figure.savefig(path)
+
+
+def _half(axes: Axes) -> None:
+    """The half that is played into, from above, the net below."""
     length, wide, side = court.HALF_LENGTH_M, court.HALF_DOUBLES_M, court.HALF_SINGLES_M
     axes.add_patch(Rectangle((-wide, 0), 2 * wide, length, facecolor=COURT, edgecolor="none", zorder=0))
     for y in (-wide, -side, side, wide):
@@ -42,6 +68,14 @@ def _court(axes: Axes, results: Sequence[StrokeResult]) -> None:
         axes.plot([-wide, wide], [x, x], color=LINE, lw=1.2, zorder=1)
     axes.plot([0, 0], [court.SHORT_SERVICE_LINE_M, length], color=LINE, lw=1.2, zorder=1)
     axes.plot([-wide - 0.1, wide + 0.1], [0, 0], color=INK, lw=3.5, solid_capstyle="round", zorder=2)
+    axes.set(xlim=(3.8, -3.8), ylim=(-0.5, 7.9), aspect="equal")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor="#5B6873")
+
+
+def _court(axes: Axes, results: Sequence[StrokeResult]) -> None:
+    """Opponent's half from above, net below: x upwards, y to the left as the robot sees it."""
+    _half(axes)
     axes.text(0, -0.30, "net", ha="center", va="top", color=INK)
     outside = 0
     for r in results:

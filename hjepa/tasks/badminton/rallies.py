@@ -132,6 +132,59 @@ def from_strokes(table: StrokeTable, split: str) -> Rallies:
     )  # fmt: skip
 
 
+# rallies that robots played
+
+_MAY_BE_BLANK = ("land_x", "land_y", "hitter_x", "hitter_y", "receiver_x", "receiver_y", "since_s")
+STROKE_COLUMNS = ("rally", "shot", "length", "side", "type", *_MAY_BE_BLANK, "won")
+
+
+def write_strokes(path: Path, rallies: Rallies) -> None:
+    """Rallies as a table of strokes, in their hitters' frames (m, s)."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(STROKE_COLUMNS)
+        for i, name in enumerate(rallies.rally):
+            places = [*rallies.land_m[i], *rallies.hitter_m[i], *rallies.receiver_m[i], rallies.since_s[i]]
+            whole = [int(name), int(rallies.shot[i]), int(rallies.length[i]), int(rallies.side[i])]
+            row: list[Any] = [*whole, TYPES[rallies.type[i]] if rallies.type[i] >= 0 else "unknown"]
+            writer.writerow([*row, *("" if np.isnan(v) else f"{v:.4f}" for v in places), int(rallies.won[i])])
+
+
+def read_strokes_csv(path: Path) -> Rallies:
+    """What `write_strokes` wrote; DataError with file, line, column and what is allowed for anything else."""
+    rows = []
+    for line, row in _lines(path, STROKE_COLUMNS):
+        kind = row["type"]
+        if kind not in (*TYPES, "unknown"):
+            raise DataError(f"{path}, line {line}, column 'type': {kind!r}; {nearest(kind, (*TYPES, 'unknown'))}")
+        some = [c for c in STROKE_COLUMNS if c != "type"]
+        numbers = [np.nan if not row[c] and c in _MAY_BE_BLANK else _real(row, c, path, line) for c in some]
+        rows.append([*numbers, TYPES.index(kind) if kind in TYPES else -1])
+    if not rows:
+        raise DataError(f"{path}: no strokes; allowed: a header and rows of {', '.join(STROKE_COLUMNS)}")
+    x = np.array(rows)
+    _, rally, many = np.unique(x[:, 0], return_inverse=True, return_counts=True)
+    shots = np.concatenate([np.arange(n) for n in many])
+    if (np.diff(rally) < 0).any() or not np.array_equal(x[:, 1], shots):
+        raise DataError(f"{path}: column 'shot' must count 0, 1, 2, ... within each rally, rally after rally")
+    zeros = np.zeros(len(x), dtype=np.int8)
+    return Rallies(
+        rally.astype(np.int32), x[:, 1].astype(np.int16), x[:, 2].astype(np.int16), x[:, -1].astype(np.int8),
+        _clear(x[:, 4:6]), x[:, 6:8], x[:, 8:10], x[:, 10], zeros, zeros, zeros, x[:, 3].astype(np.int8),
+        x[:, 11].astype(np.int8), np.arange(len(many), dtype=np.int32), np.zeros(len(many), dtype=np.int8),
+    )  # fmt: skip
+
+
+def _real(row: dict[str, str], column: str, path: Path, line: int) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise DataError(f"{path}, line {line}, column '{column}': {row[column]!r}; allowed: a finite number")
+    return value
+
+
 # the challenge's files
 
 REQUIRED = (
