@@ -42,7 +42,7 @@ class AnticipationConfig:
     step_m: float = 0.4
     speed_m_s: float = 4.3  # a little less than the rails' limit
     acceleration_m_s2: float = 11.0
-    replies: int = 96  # K
+    replies: int = 192  # K
 
     def places(self) -> Array:
         """(G, 2)"""

@@ -110,6 +110,11 @@ def real_strokes(split: str) -> Real:
     )  # fmt: skip
 
 
+@cache
+def _launches() -> LaunchTable:
+    return LaunchTable()
+
+
 class Random:
     """Any type that real players hit from such a place and height, anywhere in the court."""
 
@@ -178,7 +183,7 @@ class Opponent:
         if name not in OPPONENTS:
             raise DataError(f"opponent '{name}': {nearest(name, OPPONENTS)}")
         self.name, self.limits, self._chooses = name, limits, OPPONENTS[name]()
-        self._real, self._table = real_strokes(split), LaunchTable()
+        self._real, self._table = real_strokes(split), _launches()
 
     def answer(self, shot: Shot, feet_m: Array, robot_m: Array, rng: np.random.Generator) -> Answer:
         """What comes of the robot's shot (flying towards x > 0), with the opponent's feet where they are."""
