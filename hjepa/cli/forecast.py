@@ -58,7 +58,10 @@ def forecast(
     with console.status(f"{len(rallies.name)} rallies, {draws} futures each"):
         model = build.load_rally_level(weights or build.shipped("rally"))
         found = samples(RallyForecaster(model), policies()[policy.value], rallies, draws, seed)
-        write_forecast(out, rallies, found)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f".{out.name}.part")
+        write_forecast(part, rallies, found)
+        part.replace(out)
     console.print(
         f"written: {out} ({sum(f.types.shape[1] for f in found)} strokes of {len(found)} rallies, six samples)"
     )
