@@ -35,6 +35,8 @@ TURN2, TURN3 = np.array([-1.0, -1.0]), np.array([-1.0, -1.0, 1.0])
 MET = 0.75  # share of a flight to the floor after which a shuttle is usually met
 LEAVES_M = 0.15  # a shuttle that falls this far out is left alone
 TACTICS_S = 0.04  # charged for the choice of where to wait
+LOOK_BACK_S = 0.7  # after a contact the low level still looks at what came of it
+MISSED_NS = 100_000_000
 LONGEST = 200  # strokes of a rally
 PERIOD_TICKS = 4
 TICKS_PER_S = 100
@@ -158,7 +160,7 @@ class RobotSide:
         if _leaves(shot):
             return Struck(float("nan"), None, self.feet(), "left")
         while not world.done and not world.outcome().hit:
-            if tick % PERIOD_TICKS == 0:
+            if tick % PERIOD_TICKS == 0 and not self._past(seen.stamp_ns):
                 command = self._agent.act(seen)
                 if command is not None:
                     self._command = command
@@ -190,9 +192,16 @@ class RobotSide:
                 self._recover(goal.q_rad)
             if self._contact_tick + k + 1 >= round(self._world.config.max_s * TICKS_PER_S):
                 break
-            self._world.tick()
+            seen = self._world.tick()
             self._note(self._contact_tick + k + 1)
+            if k % PERIOD_TICKS == 0 and k < LOOK_BACK_S * TICKS_PER_S:
+                self._agent.act(seen)  # for what it learns from how the stroke came out; its recovery is not followed
         self._state = self._world.joints()
+
+    def _past(self, stamp_ns: int) -> bool:
+        """True once the planned contact has gone by: the shuttle was missed, and nothing is to be learned from that."""
+        plan = self._low.committed
+        return plan is not None and stamp_ns > plan.event_ns + MISSED_NS
 
     def _note(self, tick: int) -> None:
         self.track.append((self._began_s + tick / TICKS_PER_S, self._world.joints().q_rad))

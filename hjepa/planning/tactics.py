@@ -12,7 +12,7 @@ at x > 0. Legend: C candidates, K replies, D rally latent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +22,8 @@ from torch import Tensor
 from hjepa.planning.anticipation import Anticipation, Replies
 from hjepa.planning.hierarchy import Candidates, HighPlanner
 from hjepa.types import Array
+
+LONGEST = 32  # strokes of a rally that the rally level looks back on
 
 
 class Seen(NamedTuple):
@@ -51,6 +53,7 @@ class TacticsConfig:
     """How far the tactician looks."""
 
     replies: int = 24  # K of each candidate
+    step_m: float = 0.9  # between places at which what is covered is looked at
     covers: bool = True  # what the robot can return counts; False: one-way hierarchy
     meets: float = 0.75  # share of a flight to the floor after which the opponent usually meets the shuttle
     cooperative: bool = False  # rallies as long as they can be, instead of points
@@ -61,6 +64,8 @@ class Tactician(HighPlanner):
 
     def __init__(self, *args: Any, play: Play, anticipation: Anticipation, tactics: TacticsConfig, **more: Any) -> None:
         self.play, self.anticipation, self.tactics = play, anticipation, tactics
+        coarse = replace(anticipation.config, step_m=tactics.step_m)
+        self._coarse = Anticipation(anticipation.cover, coarse)
         self.history: list[Seen] = []
         super().__init__(*args, **more)
 
@@ -86,7 +91,7 @@ class Tactician(HighPlanner):
         c, count, k = self.tactics, len(found.win), self.tactics.replies
         generator = torch.Generator().manual_seed(self._seed)
         w = torch.from_numpy(found.macro).float()
-        s = self.play.state(self.history).expand(count, -1)
+        s = self.play.state(self.history[-LONGEST:]).expand(count, -1)
         ahead = self.play.after(s, w[:, 0].long(), w[:, 1:3], c.meets * w[:, 3])
         many = ahead.repeat_interleave(k, 0)
         kind, land, tempo = self.play.reply(many, generator)
@@ -105,8 +110,8 @@ class Tactician(HighPlanner):
         for i in range(count):
             mine = slice(i * c.replies, (i + 1) * c.replies)
             some = Replies(*(x[mine] for x in replies))
-            came = self.anticipation.came(feet_m, c.meets * float(found.macro[i, 3]))
-            chances = self.anticipation.returned(came, some)
+            came = self._coarse.came(feet_m, c.meets * float(found.macro[i, 3]))
+            chances = self._coarse.returned(came, some)
             out[i] = chances[int(chances.mean(axis=1).argmax())]
         return out
 
@@ -114,6 +119,6 @@ class Tactician(HighPlanner):
     def wait_at(self, feet_m: Array, time_s: float, seed: int) -> Array:
         """The place (2,) to wait at after the robot's own stroke, the last of the history; they hit in time_s."""
         count = self.anticipation.config.replies
-        s = self.play.state(self.history).expand(count, -1)
+        s = self.play.state(self.history[-LONGEST:]).expand(count, -1)
         replies = Replies(*self.play.reply(s, torch.Generator().manual_seed(seed)))
         return self.anticipation.place(feet_m, time_s, replies)
