@@ -19,7 +19,7 @@ from hjepa.models.strokes import Macro, Strokes, clamp_left
 from hjepa.models.transformer import StrokeTransformer, load_transformer, save_transformer
 from hjepa.tasks.badminton.chains import Chain
 from hjepa.tasks.badminton.forecast import Belief, Fixed, Once, Policy, Quantised
-from hjepa.tasks.badminton.rallies import Rallies, Truth, continued, from_strokes
+from hjepa.tasks.badminton.rallies import Rallies, from_strokes
 from hjepa.tasks.badminton.strokes import load_strokes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, padded, train_transformer
 
@@ -130,11 +130,6 @@ def trained_transformer(folder: Path, seed: int, progress: Progress) -> Transfor
         model = train_transformer(rallies, run, checkpoint=folder / "transformer.pt", report=report)
         save_transformer(path, model, {"training": asdict(run)})
     return TransformerForecaster(load_transformer(path))
-
-
-def whole(given: Rallies, truth: Truth) -> Rallies:
-    """What was told and what came after."""
-    return continued(given, truth)
 
 
 def next_log_losses(forecaster: Any, rallies: Rallies) -> NDArray[np.float64]:

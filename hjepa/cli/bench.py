@@ -62,7 +62,7 @@ def forecast(
     rallies, after = _asked(given, truth)
     from hjepa import build, forecasting
     from hjepa.evaluation import forecasts
-    from hjepa.tasks.badminton.rallies import load_rallies
+    from hjepa.tasks.badminton.rallies import continued, load_rallies
 
     build.use_one_thread()
     console = Console()
@@ -84,7 +84,7 @@ def forecast(
     for name, *figures in forecasts.PUBLISHED:
         table.add_row(name, "as published", *(f"{v:.4f}" for v in figures), "", style="dim")
     console.print(table)
-    after_each = _next_stroke(forecasters, forecasting.whole(rallies, after), console)
+    after_each = _next_stroke(forecasters, continued(rallies, after), console)
     if json is not None:
         found = {"rows": [row._asdict() for row in rows], "next_stroke": after_each, "rallies": len(rallies.name)}
         files.write_text(json, json_format.dumps(found, indent=1))
