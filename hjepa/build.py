@@ -20,7 +20,7 @@ from hjepa.models.cover import load_cover
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
 from hjepa.models.rally import RallyModel, load_rally
-from hjepa.planning.anticipation import Anticipation
+from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
 from hjepa.planning.flat import FlatAgent
@@ -38,6 +38,7 @@ from robots.spec import load_spec
 HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
+WAITING = AnticipationConfig(step_m=0.5, replies=96)  # in a rally a place is chosen within 40 ms
 FILES = {name: f"{name}.safetensors" for name in ("low", "high", "rally", "cover", "bc")}
 
 
@@ -112,7 +113,7 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig) -> 
     cover, header = load_cover(path)
     check_robot(path, header, spec, "hjepa train cover")
     play = load_rally_level(weights_path(config, "rally"))
-    anticipation, settings = Anticipation(cover), high_settings(config)
+    anticipation, settings = Anticipation(cover, WAITING), high_settings(config)
     return Tactician(high_model(config), TYPES, settings, play=play, anticipation=anticipation, tactics=tactics)
 
 
