@@ -19,7 +19,7 @@ from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
 from hjepa.covering import home_at
 from hjepa.evaluation.feasible import stand
-from hjepa.planning.anticipation import on_the_way
+from hjepa.planning.anticipation import AnticipationConfig, on_the_way
 from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.tactics import Seen, Tactician, TacticsConfig
 from hjepa.tasks.badminton import flight
@@ -39,6 +39,7 @@ LOOK_BACK_S = 0.7  # after a contact the low level still looks at what came of i
 MISSED_NS = 100_000_000
 LONGEST = 200  # strokes of a rally
 PERIOD_TICKS = 4
+BASE = AnticipationConfig()  # how the base moves
 TICKS_PER_S = 100
 
 
@@ -81,12 +82,9 @@ class HumanSide:
         self._feet, self._rng = TURN2 * feet_m, np.random.default_rng([seed, 53])
 
     def receive(self, shot: Shot, other_m: Array, now_s: float) -> Struck:
-        turned = Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type)  # opponents stand at x > 0
-        answer = self._opponent.answer(turned, self._feet, TURN2 * other_m, self._rng)
+        answer = self._opponent.answer(_turned(shot), self._feet, TURN2 * other_m, self._rng)  # they stand at x > 0
         self._feet = answer.feet_m
-        back = None
-        if answer.shot is not None:
-            back = Shot(TURN3 * answer.shot.x_m, TURN3 * answer.shot.v_m_s, answer.shot.type)
+        back = None if answer.shot is None else _turned(answer.shot)
         return Struck(answer.time_s, back, TURN2 * self._feet, answer.why)
 
     def wait(self, time_s: float) -> None:
@@ -105,17 +103,14 @@ class HumanSide:
 class RobotSide:
     """A robot in its own half, with a high and a low level; a tactician as high level also says where to wait."""
 
-    def __init__(self, config: Config, high: HighPlanner, name: str, fixed_m: Array | None = None) -> None:
-        """fixed_m: (2,) where it waits if it has no tactician; None: at home."""
-        self.name, self.high, self._config = name, high, config
+    def __init__(self, config: Config, high: HighPlanner, name: str) -> None:
+        self.name, self.high = name, high
         self._system = api.load(config)
         self.spec = self._system.spec
         self._world = self._system.world()
         self._low = build.build_low(config, self.spec)
         self._agent = HierarchicalAgent(high, self._low)
-        self._fixed = self.spec.q_home_rad[:2] if fixed_m is None else fixed_m
         self._state = RobotState(self.spec.q_home_rad.copy(), np.zeros(self.spec.joints))
-        self._history: list[Seen] = []
         self._seed = self._strokes = 0
         self._contact_tick = -1
         self._began_s = 0.0
@@ -129,22 +124,18 @@ class RobotSide:
 
     def begin(self, feet_m: Array, seed: int) -> None:
         self._state, self._seed, self._strokes = home_at(self.spec, feet_m), seed, 0
-        self._history, self._contact_tick = [], -1
+        self._contact_tick = -1
         self._began_s, self.track = 0.0, [(0.0, self._state.q_rad.copy())]
         if isinstance(self.high, Tactician):
             self.high.begin_rally()
 
     def saw(self, seen: Seen) -> None:
-        self._history.append(seen)
         if isinstance(self.high, Tactician):
             self.high.saw(seen)
 
     def met(self, land_m: Array) -> None:
-        """Where the last stroke was met after all."""
-        if self._history:
-            self._history[-1] = self._history[-1]._replace(land_m=land_m)
-            if isinstance(self.high, Tactician):
-                self.high.history[-1] = self._history[-1]
+        if isinstance(self.high, Tactician):
+            self.high.met(land_m)
 
     def feet(self) -> Array:
         return self._state.q_rad[:2].copy()
@@ -183,7 +174,7 @@ class RobotSide:
         place = self._place(time_s)
         goal = stand(self.spec, RobotState(self.spec.q_home_rad, np.zeros(self.spec.joints)), place)
         if self._contact_tick < 0:  # a service: the robot stood still
-            base, speed = on_the_way(self.feet(), goal.q_rad[:2], time_s, 4.3, 11.0)
+            base, speed = on_the_way(self.feet(), goal.q_rad[:2], time_s, BASE.speed_m_s, BASE.acceleration_m_s2)
             self._state = home_at(self.spec, base, speed)
             self.track.append((time_s, self._state.q_rad.copy()))
             return
@@ -220,9 +211,9 @@ class RobotSide:
         self._world.send(self._command)
 
     def _place(self, time_s: float) -> Array:
-        if not isinstance(self.high, Tactician) or not self._history:
-            return self._fixed
-        mine = self._history[-1]  # how long the own shot usually flies is known, when it will be met is not
+        if not isinstance(self.high, Tactician):
+            return self.spec.q_home_rad[:2]
+        mine = self.high.history[-1]  # how long the own shot usually flies is known, when it will be met is not
         return self.high.wait_at(self.feet(), self._usual_s(mine, time_s), self._seed * 1000 + self._strokes)
 
     def _usual_s(self, mine: Seen, time_s: float) -> float:
@@ -277,14 +268,13 @@ def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rall
     rally, hitter = Rally(server), server
     sides[hitter].begin(TURN2 * served.server_m, seed)
     sides[1 - hitter].begin(served.receiver_m, seed + 500_009)
-    shot = Shot(TURN3 * served.shot.x_m, TURN3 * served.shot.v_m_s, served.shot.type)  # in the server's own frame
+    shot = _turned(served.shot)  # in the server's own frame
     since = now_s = 0.0
     while True:
         receiver = 1 - hitter
         mine, theirs = sides[hitter].feet(), sides[receiver].feet()  # each in its own frame
         guess = _usually_met(shot)
-        turn = TURN3 if hitter else 1.0
-        flown = Shot(turn * shot.x_m, turn * shot.v_m_s, shot.type)
+        flown = _turned(shot) if hitter else shot
         where = TURN3 * shot.x_m, TURN2 * guess, TURN2 * mine, theirs
         rally.strokes.append(Stroke(hitter, shot.type, *where, since, now_s, flown))
         seen = Seen(shot.type, TURN2 * guess, TURN2 * mine, theirs, since)
@@ -295,8 +285,7 @@ def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rall
             return _ended(rally, receiver, fault)
         if len(rally.strokes) >= LONGEST:
             return _ended(rally, -1, "too long")
-        coming = Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type)
-        struck = sides[receiver].receive(coming, TURN2 * mine, now_s)
+        struck = sides[receiver].receive(_turned(shot), TURN2 * mine, now_s)
         if struck.shot is None:
             rally.strokes[-1] = rally.strokes[-1]._replace(land_m=TURN2 * _floor(shot))
             if struck.why == "error":
@@ -314,6 +303,11 @@ def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rall
 def _ended(rally: Rally, winner: int, why: str) -> Rally:
     rally.winner, rally.why = winner, why
     return rally
+
+
+def _turned(shot: Shot) -> Shot:
+    """The same shot in the other player's own frame."""
+    return Shot(TURN3 * shot.x_m, TURN3 * shot.v_m_s, shot.type)
 
 
 def _floor(shot: Shot) -> Array:

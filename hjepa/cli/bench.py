@@ -59,10 +59,10 @@ def forecast(
         files.check_file(json)
     if transformer is not None:
         files.check_folder(transformer, "--transformer")
-    rallies, after = _asked(given, truth)
+    rallies, after, whole = _asked(given, truth)
     from hjepa import build, forecasting
     from hjepa.evaluation import forecasts
-    from hjepa.tasks.badminton.rallies import continued, load_rallies
+    from hjepa.tasks.badminton.rallies import load_rallies
 
     build.use_one_thread()
     console = Console()
@@ -84,21 +84,22 @@ def forecast(
     for name, *figures in forecasts.PUBLISHED:
         table.add_row(name, "as published", *(f"{v:.4f}" for v in figures), "", style="dim")
     console.print(table)
-    after_each = _next_stroke(forecasters, continued(rallies, after), console)
+    after_each = _next_stroke(forecasters, whole, console)
     if json is not None:
         found = {"rows": [row._asdict() for row in rows], "next_stroke": after_each, "rallies": len(rallies.name)}
         files.write_text(json, json_format.dumps(found, indent=1))
         console.print(f"written: {json}")
 
 
-def _asked(given: Path | None, truth: Path | None) -> tuple[Rallies, Truth]:
+def _asked(given: Path | None, truth: Path | None) -> tuple[Rallies, Truth, Rallies]:
+    """What is told, what came after, and both together; DataError where they do not fit."""
     from hjepa.tasks.badminton.rallies import continued, load_rallies, read_given, read_truth, told
 
     if given is None or truth is None:
-        return told(load_rallies().of("val"))
-    rallies, after = read_given(given), read_truth(truth)
-    continued(rallies, after)  # says what does not fit
-    return rallies, after
+        rallies, after = told(load_rallies().of("val"))
+    else:
+        rallies, after = read_given(given), read_truth(truth)
+    return rallies, after, continued(rallies, after)
 
 
 def _title(given: Path | None) -> str:

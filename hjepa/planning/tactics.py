@@ -77,6 +77,10 @@ class Tactician(HighPlanner):
         """A stroke was played."""
         self.history.append(stroke)
 
+    def met(self, land_m: Array) -> None:
+        """Where the last stroke was met after all."""
+        self.history[-1] = self.history[-1]._replace(land_m=land_m)
+
     @torch.no_grad()
     def candidates(self, window: Array, mask: Array, feet_xy_m: Array | None = None) -> Candidates:
         """As a HighPlanner's, with chances of winning by the rally so far."""
