@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hjepa.errors import DataError
-from hjepa.tasks.badminton.rallies import LANDING_M, Rallies, Truth, landing_official, told, truth_of
+from hjepa.tasks.badminton.rallies import LANDING_M, Rallies, Truth, landing_official, table_lines, told, truth_of
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Array
 
@@ -236,23 +236,16 @@ def write_forecast(path: Path, given: Rallies, forecasts: list[Forecast]) -> Non
 def read_forecast(path: Path, given: Rallies) -> list[Forecast]:
     """A prediction.csv for these rallies; DataError with file, line and column for anything else."""
     table: dict[tuple[int, int, int], tuple[list[float], list[float]]] = {}
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with path.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{path}, line 1: no column '{missing[0]}'; allowed: {', '.join(COLUMNS)}")
-        for row in reader:
-            try:
-                key = (int(row["rally_id"]), int(row["sample_id"]), int(row["ball_round"]))
-                values = [float(row[c]) for c in COLUMNS[3:]]
-            except (TypeError, ValueError):
-                raise DataError(f"{path}, line {reader.line_num}: not numbers; allowed: {', '.join(COLUMNS)}") from None
-            p = np.array(values[2:])
-            if not (np.isfinite(values).all() and (p >= 0).all() and abs(p.sum() - 1) < 1e-3):
-                raise DataError(f"{path}, line {reader.line_num}: allowed: finite landing, probabilities that sum to 1")
-            table[key] = values[:2], values[2:]
+    for line, row in table_lines(path, COLUMNS):
+        try:
+            key = (int(row["rally_id"]), int(row["sample_id"]), int(row["ball_round"]))
+            values = [float(row[c]) for c in COLUMNS[3:]]
+        except ValueError:
+            raise DataError(f"{path}, line {line}: not numbers; allowed: {', '.join(COLUMNS)}") from None
+        p = np.array(values[2:])
+        if not (np.isfinite(values).all() and (p >= 0).all() and abs(p.sum() - 1) < 1e-3):
+            raise DataError(f"{path}, line {line}: allowed: finite landing, probabilities that sum to 1")
+        table[key] = values[:2], values[2:]
     found = []
     many = np.bincount(given.rally, minlength=len(given.name))
     for name, known, first in zip(given.name, many, given.first, strict=True):

@@ -153,7 +153,7 @@ def write_strokes(path: Path, rallies: Rallies) -> None:
 def read_strokes_csv(path: Path) -> Rallies:
     """What `write_strokes` wrote; DataError with file, line, column and what is allowed for anything else."""
     rows = []
-    for line, row in _lines(path, STROKE_COLUMNS):
+    for line, row in table_lines(path, STROKE_COLUMNS):
         kind = row["type"]
         if kind not in (*TYPES, "unknown"):
             raise DataError(f"{path}, line {line}, column 'type': {kind!r}; {nearest(kind, (*TYPES, 'unknown'))}")
@@ -201,7 +201,7 @@ def read_given(path: Path, least: int = GIVEN) -> Rallies:
     that are not 1, 2, 3 ..., or a rally of which fewer than `least` strokes are told.
     """
     table: dict[int, list[dict[str, Any]]] = {}
-    for line, row in _lines(path, REQUIRED):
+    for line, row in table_lines(path, REQUIRED):
         stroke = _stroke(path, line, row)
         table.setdefault(stroke["rally_id"], []).append(stroke)
     if not table:
@@ -220,7 +220,8 @@ def read_given(path: Path, least: int = GIVEN) -> Rallies:
     return _rallies(list(table.values()))
 
 
-def _lines(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def table_lines(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, row) of a table that has these columns; DataError for anything else."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     with path.open(newline="", encoding="utf-8-sig") as handle:
@@ -310,7 +311,7 @@ def read_truth(path: Path) -> Truth:
     """The challenge's *_gt.csv: rally_id, ball_round, type, landing_x, landing_y; DataError as in `read_given`."""
     columns = ("rally_id", "ball_round", "type", "landing_x", "landing_y")
     blank = dict.fromkeys(REQUIRED, "1") | {"lose_reason": ""}
-    found = [_stroke(path, line, blank | row) for line, row in _lines(path, columns)]
+    found = [_stroke(path, line, blank | row) for line, row in table_lines(path, columns)]
     if not found:
         raise DataError(f"{path}: no strokes; allowed: a header and rows of {', '.join(columns)}")
     return Truth(
