@@ -9,85 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from hjepa import api
+from hjepa.contexts import Contexts
 from hjepa.covering import home_at, starts_of
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.results import StrokeResult
 from hjepa.models.cover import CoverModel
 from hjepa.models.rally import RallyModel
-from hjepa.models.strokes import LEFT
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig, Replies, on_the_way
 from hjepa.tasks.badminton.flight import fly_to
-from hjepa.tasks.badminton.rallies import Rallies, from_strokes
-from hjepa.tasks.badminton.strokes import StrokeTable
-from hjepa.training.tactics import padded
 from hjepa.types import Array
-
-TURN = np.array([-1.0, -1.0])  # a hitter's frame to the other player's
-
-
-class Contexts:
-    """Strokes of a split, each with the rally before it. Rows are those of the stroke table."""
-
-    def __init__(self, table: StrokeTable, split: str, rows: NDArray[np.int64]) -> None:
-        self.table, self.rows = table, rows
-        self._all = table.split_rows(split)
-        self._rallies = from_strokes(table, split)
-        self._place = {int(row): k for k, row in enumerate(self._all)}
-
-    @cached_property
-    def before(self) -> NDArray[np.int64]:
-        """(N,) row of the robot's own stroke before; -1 where it receives the serve."""
-        return self.table.previous[self.rows]
-
-    @property
-    def stood_m(self) -> Array:
-        """(N, 2) where the robot was when it played that stroke, world; where it received the serve."""
-        own = TURN * self.table.hitter_m[self.before]
-        here = np.where((self.before >= 0)[:, None], own, self.table.receiver_m[self.rows])
-        return np.where(np.isfinite(here), here, self.table.receiver_m[self.rows])
-
-    @property
-    def time_s(self) -> Array:
-        """(N,) from that stroke to the opponent's hit; 0 where there was none."""
-        gap = np.where(self.before >= 0, self.table.gap_s[self.before], 0.0)
-        return np.where(np.isfinite(gap), gap, np.where(self.before >= 0, 0.9, 0.0))
-
-    @torch.no_grad()
-    def replies(self, model: RallyModel, count: int, seed: int) -> Iterator[Replies | None]:
-        """What the opponent may play, as the rally level has it after the robot's own stroke; None on a serve."""
-        states = self._states(model)
-        for row in self.before:
-            if row < 0:
-                yield None
-                continue
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + int(row))
-            s = states[self._place[int(row)]].expand(count, -1)
-            w = model.read.draw(s, torch.full((count,), LEFT), generator)
-            yield Replies(w.type, w.land_m, w.tempo_s)
-
-    def _states(self, model: RallyModel) -> Tensor:
-        """State (M, D) after every stroke of the split; a rally's length is nobody's to know."""
-        rallies: Rallies = self._rallies
-        data = padded(rallies)
-        s = model.encode(data.strokes)
-        return s[torch.from_numpy(rallies.rally).long(), torch.from_numpy(rallies.shot).long()]
-
-    def usual_time_s(self, train: StrokeTable) -> Array:
-        """(N,) how long a stroke like the robot's own usually takes: the median of its type in the training matches."""
-        rows = train.split_rows("train")
-        kinds = train.type[rows]
-        usual = np.array([np.nanmedian(train.gap_s[rows][kinds == k]) for k in range(kinds.max() + 1)])
-        own = self.table.type[np.maximum(self.before, 0)]
-        return np.where(self.before >= 0, usual[np.maximum(own, 0)], 0.0)
 
 
 class Chosen(NamedTuple):
@@ -109,9 +45,9 @@ def best_fixed(cover: CoverModel, contexts: Contexts, config: AnticipationConfig
     )  # fmt: skip
     chances = []
     for place in planner.places:
-        base, _ = on_the_way(contexts.stood_m, place, contexts.time_s, config.speed_m_s, config.acceleration_m_s2)
+        came = on_the_way(contexts.stood_m, place, contexts.time_s, config.speed_m_s, config.acceleration_m_s2)
         with torch.no_grad():
-            p = torch.sigmoid(cover(torch.from_numpy(base[known]).float(), *real))
+            p = torch.sigmoid(cover(*(torch.from_numpy(x[known]).float() for x in came), *real))
         chances.append(float(p.mean()))
     return np.asarray(planner.places[int(np.argmax(chances))])
 
@@ -120,11 +56,11 @@ def anticipated(
     cover: CoverModel, model: RallyModel, contexts: Contexts, config: AnticipationConfig, seed: int = 0
 ) -> Array:
     """The place (N, 2) that the predicted reply asks for; where the robot stands, on a serve."""
-    planner, stood, usual = Anticipation(cover, config), contexts.stood_m, contexts.usual_time_s(contexts.table)
+    planner, stood, expected = Anticipation(cover, config), contexts.stood_m, contexts.expected_s
     places = stood.copy()
     for k, replies in enumerate(contexts.replies(model, config.replies, seed)):
         if replies is not None:
-            places[k] = planner.place(stood[k], float(usual[k]), replies)
+            places[k] = planner.place(stood[k], float(expected[k]), replies)
     return places
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -110,11 +111,12 @@ def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
 def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig) -> Tactician:
     """The high level that knows the rally; WeightsError if the cover level's weights are another robot's."""
     path = weights_path(config, "cover")
-    cover, header = load_cover(path)
-    check_robot(path, header, spec, "hjepa train cover")
+    bundle = load_cover(path)
+    check_robot(path, bundle.header, spec, "hjepa train cover")
     play = load_rally_level(weights_path(config, "rally"))
-    anticipation, settings = Anticipation(cover, WAITING), high_settings(config)
-    return Tactician(high_model(config), TYPES, settings, play=play, anticipation=anticipation, tactics=tactics)
+    settings = replace(high_settings(config), win=tactics.win)
+    anticipation, model = Anticipation(bundle.cover, WAITING), high_model(config)
+    return Tactician(model, TYPES, settings, play=play, anticipation=anticipation, errs=bundle.risk, tactics=tactics)
 
 
 def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePlanner:

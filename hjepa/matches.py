@@ -17,6 +17,7 @@ import numpy as np
 from hjepa import api, build, stroke
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
+from hjepa.contexts import MET
 from hjepa.covering import home_at
 from hjepa.evaluation.feasible import stand
 from hjepa.planning.anticipation import AnticipationConfig, on_the_way
@@ -32,8 +33,8 @@ from hjepa.viewer.rally_film import RallyScene, turned
 from hjepa.viewer.scene import StrokeScene, chain_points, interpolate
 
 TURN2, TURN3 = np.array([-1.0, -1.0]), np.array([-1.0, -1.0, 1.0])
-MET = 0.75  # share of a flight to the floor after which a shuttle is usually met
 LEAVES_M = 0.15  # a shuttle that falls this far out is left alone
+SERVED_S = 0.73  # a service is in the air before it is met
 TACTICS_S = 0.04  # charged for the choice of where to wait
 LOOK_BACK_S = 0.7  # after a contact the low level still looks at what came of it
 MISSED_NS = 100_000_000
@@ -116,6 +117,7 @@ class RobotSide:
         self._began_s = 0.0
         self.track: list[tuple[float, Array]] = []  # of the rally: time since the service, joints
         self._last_type = "lob"
+        self._expected_s = SERVED_S
         self._command: JointTrajectory | None = None
 
     def close(self) -> None:
@@ -124,7 +126,7 @@ class RobotSide:
 
     def begin(self, feet_m: Array, seed: int) -> None:
         self._state, self._seed, self._strokes = home_at(self.spec, feet_m), seed, 0
-        self._contact_tick = -1
+        self._contact_tick, self._expected_s = -1, SERVED_S
         self._began_s, self.track = 0.0, [(0.0, self._state.q_rad.copy())]
         if isinstance(self.high, Tactician):
             self.high.begin_rally()
@@ -166,12 +168,14 @@ class RobotSide:
         goal = self._agent.thought.goal
         named = goal.type if goal is not None and goal.type in TYPES else self._last_type
         self._last_type = named
+        fall = flight.land(outcome.contact_m[None], outcome.u_out_m_s[None])
+        self._expected_s = MET * float(fall.time_s[0])  # when the own shot will be met is not known, how it flies is
         shot_out = Shot(outcome.contact_m.copy(), outcome.u_out_m_s.copy(), TYPES.index(named))
         return Struck(float(outcome.contact_s), shot_out, self.feet())
 
     def wait(self, time_s: float) -> None:
         """From the own hit to the other's: recover towards where the replies are expected."""
-        place = self._place(time_s)
+        place = self._place()
         goal = stand(self.spec, RobotState(self.spec.q_home_rad, np.zeros(self.spec.joints)), place)
         if self._contact_tick < 0:  # a service: the robot stood still
             base, speed = on_the_way(self.feet(), goal.q_rad[:2], time_s, BASE.speed_m_s, BASE.acceleration_m_s2)
@@ -210,20 +214,11 @@ class RobotSide:
         self._command = stroke.recover(state, q_goal, limits, start_ns=start_ns, valid_ns=valid_ns)
         self._world.send(self._command)
 
-    def _place(self, time_s: float) -> Array:
+    def _place(self) -> Array:
         if not isinstance(self.high, Tactician):
             return self.spec.q_home_rad[:2]
-        mine = self.high.history[-1]  # how long the own shot usually flies is known, when it will be met is not
-        return self.high.wait_at(self.feet(), self._usual_s(mine, time_s), self._seed * 1000 + self._strokes)
-
-    def _usual_s(self, mine: Seen, time_s: float) -> float:
-        return USUAL_S.get(TYPES[mine.type], 0.9) if mine.type >= 0 else time_s
-
-
-USUAL_S = {  # median time to the opponent's hit, real strokes of the training matches
-    "short service": 0.73, "long service": 1.9, "net shot": 0.87, "clear": 1.17, "drop": 0.8, "smash": 0.5,
-    "drive": 0.47, "lob": 1.28, "push/rush": 0.97, "defensive shot": 0.9,
-}  # fmt: skip
+        seed = self._seed * 1000 + self._strokes
+        return self.high.wait_at(self.feet(), self._expected_s, seed)
 
 
 class Stroke(NamedTuple):
@@ -396,11 +391,13 @@ def as_rallies(rallies: list[Rally]) -> Rallies:
 HIGHS = ("hjepa", "plain", "random")
 
 
-def robot(config: Config, high: str, name: str = "", cooperative: bool = False) -> RobotSide:
+def robot(
+    config: Config, high: str, name: str = "", cooperative: bool = False, against_robot: bool = False
+) -> RobotSide:
     """A robot whose shots are chosen as `high` says: the tactician, the level without a rally, or any it can play."""
     spec = api.load(config).spec
     if high == "hjepa":
-        tactics = TacticsConfig(cooperative=cooperative)
+        tactics = TacticsConfig(cooperative=cooperative, robot=against_robot)
         return RobotSide(config, build.build_tactician(config, spec, tactics), name or high)
     settings = build.high_settings(config)
     plain = build.build_high(config)

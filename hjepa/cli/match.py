@@ -72,10 +72,11 @@ def match(
 
     build.use_one_thread()
     console = Console()
-    us = matches.robot(settings, high.value, cooperative=cooperative)
+    robots = opponent is OpponentName.self
+    us = matches.robot(settings, high.value, cooperative=cooperative, against_robot=robots)
     them: Side
     if opponent is OpponentName.self:
-        them = matches.robot(settings, other_high.value, "robot 2", cooperative=cooperative)
+        them = matches.robot(settings, other_high.value, "robot 2", cooperative, against_robot=True)
     else:
         if other_high is not HighName.hjepa:
             raise DataError("--other-high: allowed with --opponent self")

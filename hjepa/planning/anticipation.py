@@ -22,7 +22,7 @@ from hjepa.types import Array
 class Covers(Protocol):
     """Logits (N,) of returning replies."""
 
-    def __call__(self, base_m: Tensor, kind: Tensor, land_m: Tensor, tempo_s: Tensor) -> Tensor: ...
+    def __call__(self, base_m: Tensor, speed_m_s: Tensor, kind: Tensor, land_m: Tensor, tempo_s: Tensor) -> Tensor: ...
 
 
 class Replies(NamedTuple):
@@ -80,18 +80,18 @@ class Anticipation:
         found: Array = self.returned(self.came(start_m, time_s), replies).mean(axis=1)
         return found
 
-    def came(self, start_m: Array, time_s: float) -> Array:
-        """Where the base is (G, 2) after that time on its way to each place."""
+    def came(self, start_m: Array, time_s: float) -> tuple[Array, Array]:
+        """Where the base is after that time on its way to each place, and its speed, (G, 2) both."""
         c, times = self.config, np.full(len(self.places), time_s)
-        return on_the_way(start_m, self.places, times, c.speed_m_s, c.acceleration_m_s2)[0]
+        return on_the_way(start_m, self.places, times, c.speed_m_s, c.acceleration_m_s2)
 
     @torch.no_grad()
-    def returned(self, base_m: Array, replies: Replies) -> NDArray[np.float64]:
-        """Chances (G, K) from bases (G, 2)."""
-        g, k = len(base_m), len(replies.type)
-        base = torch.from_numpy(base_m).float().repeat_interleave(k, 0)
+    def returned(self, came: tuple[Array, Array], replies: Replies) -> NDArray[np.float64]:
+        """Chances (G, K) from bases and speeds (G, 2)."""
+        g, k = len(came[0]), len(replies.type)
+        base, speed = (torch.from_numpy(x).float().repeat_interleave(k, 0) for x in came)
         many = Replies(*(part.repeat(g, *[1] * (part.ndim - 1)) for part in replies))
-        logits = self.cover(base, many.type, many.land_m, many.tempo_s)
+        logits = self.cover(base, speed, many.type, many.land_m, many.tempo_s)
         return torch.sigmoid(logits).view(g, k).double().numpy()
 
     def place(self, start_m: Array, time_s: float, replies: Replies) -> Array:

@@ -2,12 +2,14 @@
 
 Two strokes are looked ahead, in the rally level's latent, for every macro-action w inside the support:
 
-    win(w) = sum over replies r of [over(s') wins(s') + (1 - over(s')) covered(r) (1 - their chance after r)] / K
+    win(w) = (1 - err(w)) (ends(w) + goes_on(w) sum over replies r of covered(r) (1 - their chance after r) / K)
     s' = P(s, w), replies r drawn from its readings, s'' = P(s', r), their chance = wins(s'')
 
-covered(r) is the chance that the robot returns r from the place to which it anticipates, so the low level's reach is a
-cost one stroke ahead (two-way hierarchy). The search itself is planning.hierarchy's. Frames: a stroke's own, its hitter
-at x > 0. Legend: C candidates, K replies, D rally latent.
+covered(r) is the chance that the robot returns r from the place to which it anticipates, and err(w) that the stroke
+goes wrong, given the low level's energy for it: the low level's reach counts now and one stroke ahead (two-way
+hierarchy). Against people, ends(w) = over(s') wins(s') and goes_on(w) = 1 - over(s'), as real rallies went; against a
+robot, goes_on(w) is the chance that one covers w from where it will stand. The search itself is planning.hierarchy's.
+Frames: a stroke's own, its hitter at x > 0. Legend: C candidates, K replies, D rally latent.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hjepa.planning.anticipation import Anticipation, Replies
+from hjepa.planning.anticipation import Anticipation, Replies, on_the_way
 from hjepa.planning.hierarchy import Candidates, HighPlanner
 from hjepa.types import Array
 
 LONGEST = 32  # strokes of a rally that the rally level looks back on
+HOME_M = np.array([-3.2, 0.0])  # where a robot waits that does not anticipate
+USUAL_FLIGHT_S = 1.1  # of a stroke to the floor
 
 
 class Seen(NamedTuple):
@@ -48,22 +52,33 @@ class Play(Protocol):
     def outlook(self, s: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
+class Errs(Protocol):
+    """Logits (N,) that a stroke goes wrong: its type (N,), target (N, 2) in the world, and energy of the low level."""
+
+    def __call__(self, kind: Tensor, target_m: Tensor, reach: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class TacticsConfig:
-    """How far the tactician looks."""
+    """How far the tactician looks, and what it plays for."""
 
     replies: int = 24  # K of each candidate
     step_m: float = 0.9  # between places at which what is covered is looked at
     covers: bool = True  # what the robot can return counts; False: one-way hierarchy
     meets: float = 0.75  # share of a flight to the floor after which the opponent usually meets the shuttle
+    met: float = 0.9  # share of its way that a shuttle has gone by then
     cooperative: bool = False  # rallies as long as they can be, instead of points
+    robot: bool = False  # the opponent is a robot like this one
+    win: float = 4.0  # weight of the chance of winning; what usual play is worth has the others'
 
 
 class Tactician(HighPlanner):
     """A HighPlanner whose chance of winning comes from a rally level; it also says where to wait."""
 
-    def __init__(self, *args: Any, play: Play, anticipation: Anticipation, tactics: TacticsConfig, **more: Any) -> None:
-        self.play, self.anticipation, self.tactics = play, anticipation, tactics
+    def __init__(
+        self, *args: Any, play: Play, anticipation: Anticipation, errs: Errs, tactics: TacticsConfig, **more: Any
+    ) -> None:
+        self.play, self.anticipation, self.errs, self.tactics = play, anticipation, errs, tactics
         coarse = replace(anticipation.config, step_m=tactics.step_m)
         self._coarse = Anticipation(anticipation.cover, coarse)
         self.history: list[Seen] = []
@@ -90,22 +105,49 @@ class Tactician(HighPlanner):
         return found._replace(win=self.chances(found, np.asarray(feet_xy_m)).clip(1e-4, 1 - 1e-4))
 
     @torch.no_grad()
+    def energies(self, candidates: Candidates, reach: Array) -> Array:
+        """As a HighPlanner's, with chances of winning that know what may go wrong."""
+        if not self.history:
+            return super().energies(candidates, reach)
+        kind, target = (torch.from_numpy(x).float() for x in (candidates.macro[:, 0], candidates.target_xy_m))
+        p = torch.sigmoid(self.errs(kind.long(), target, torch.from_numpy(reach).float())).double().numpy()
+        return super().energies(candidates._replace(win=(candidates.win * (1.0 - p)).clip(1e-4, 1 - 1e-4)), reach)
+
+    @torch.no_grad()
     def chances(self, found: Candidates, feet_m: Array) -> Array:
-        """Chances (C,) of winning; in a cooperative game, of the rally going on."""
+        """Chances (C,) of winning if the stroke comes off; in a cooperative game, of the rally going on."""
         c, count, k = self.tactics, len(found.win), self.tactics.replies
         generator = torch.Generator().manual_seed(self._seed)
-        w = torch.from_numpy(found.macro).float()
+        kind, land, tempo = self._met(found, feet_m)
         s = self.play.state(self.history[-LONGEST:]).expand(count, -1)
-        ahead = self.play.after(s, w[:, 0].long(), w[:, 1:3], c.meets * w[:, 3])
+        ahead = self.play.after(s, kind, land, tempo)
         many = ahead.repeat_interleave(k, 0)
-        kind, land, tempo = self.play.reply(many, generator)
-        covered = self._covered(feet_m, found, Replies(kind, land, tempo)) if c.covers else np.ones((count, k))
+        replies = Replies(*self.play.reply(many, generator))
+        covered = self._covered(feet_m, found, replies) if c.covers else np.ones((count, k))
         over, wins = (x.double().numpy() for x in self.play.outlook(ahead))
+        goes_on, ends = 1.0 - over, over * wins
+        if c.robot:
+            goes_on = self._returned(kind, land, tempo)
+            ends = 1.0 - goes_on
         if c.cooperative:
-            return (1.0 - over) * np.asarray(covered.mean(axis=1))
-        _, theirs = self.play.outlook(self.play.after(many, kind, land, tempo))
+            return goes_on * np.asarray(covered.mean(axis=1))
+        _, theirs = self.play.outlook(self.play.after(many, *replies))
         ours = covered * (1.0 - theirs.view(count, k).double().numpy())
-        return over * wins + (1.0 - over) * np.asarray(ours.mean(axis=1))
+        return ends + goes_on * np.asarray(ours.mean(axis=1))
+
+    def _met(self, found: Candidates, feet_m: Array) -> tuple[Tensor, Tensor, Tensor]:
+        """Types (C,), where (C, 2) and when (C,) candidates are usually met, in the robot's canonical frame."""
+        c, w = self.tactics, torch.from_numpy(found.macro).float()
+        land = w[:, 1:3] + (1.0 - c.met) * (-torch.from_numpy(feet_m).float() - w[:, 1:3])
+        return w[:, 0].long(), land, c.meets * w[:, 3]
+
+    def _returned(self, kind: Tensor, land_m: Tensor, tempo_s: Tensor) -> Array:
+        """Chances (C,) that a robot on the other side returns strokes, on its way home since its own hit."""
+        motion, since = self.anticipation.config, self.tactics.meets * USUAL_FLIGHT_S
+        start = -np.asarray(self.history[-1].hitter_m)  # its own frame
+        came = on_the_way(start, HOME_M, since, motion.speed_m_s, motion.acceleration_m_s2)
+        base, speed = (torch.from_numpy(x).float().expand(len(kind), -1) for x in came)
+        return torch.sigmoid(self.anticipation.cover(base, speed, kind, land_m, tempo_s)).double().numpy()
 
     def _covered(self, feet_m: Array, found: Candidates, replies: Replies) -> Array:
         """Chances (C, K) of returning each candidate's replies from the best place for them."""

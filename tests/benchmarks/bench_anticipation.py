@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--split", default="val", choices=("val", "test"))
     parser.add_argument("--strokes", type=int, default=600)
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--cover", type=Path, help="another cover level than the shipped one")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
     o = parser.parse_args()
@@ -55,7 +56,7 @@ def main() -> None:
     words = [f"task.feed={o.split}", f"task.strokes={o.strokes}", f"task.seed={o.seed}"]
     settings = config.load("badminton", words)
     rows = api.load(settings).feed.id
-    cover, _ = load_cover(build.shipped("cover"))
+    cover = load_cover(o.cover or build.shipped("cover")).cover
     model = build.load_rally_level(build.shipped("rally"))
     some = np.sort(np.random.default_rng(0).choice(load_feed("train").id, TUNED_ON, replace=False))
     fixed = anticipating.best_fixed(cover, anticipating.Contexts(table, "train", some), where)

@@ -35,10 +35,11 @@ def play(job: tuple[str, int, int, float, str, list[str]]) -> dict[str, Any]:
     build.use_one_thread()
     settings = config.load("badminton", sets)
     cooperative = opponent.endswith("-cooperative")
-    us = matches.robot(settings, high, cooperative=cooperative)
     other = opponent.removesuffix("-cooperative")
-    if other.startswith("self-"):
-        them: matches.Side = matches.robot(settings, other.removeprefix("self-"), "robot 2", cooperative=cooperative)
+    robots = other.startswith("self-")
+    us = matches.robot(settings, high, cooperative=cooperative, against_robot=robots)
+    if robots:
+        them: matches.Side = matches.robot(settings, other.removeprefix("self-"), "robot 2", cooperative, True)
     else:
         them = matches.HumanSide(matches.Opponent(other, split))
     spent_ms: list[float] = []

@@ -63,6 +63,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/babbling.py": {"hjepa.bus", "hjepa.training.babble", "hjepa.training.recorded", "robots"},
     "hjepa/covering.py": ANY,  # assembly: whole agents play, a level learns from it
     "hjepa/anticipating.py": ANY,
+    "hjepa/contexts.py": {"torch", "hjepa.models", "hjepa.planning", "hjepa.tasks", "hjepa.training"},
     "hjepa/matches.py": ANY,
     "hjepa/api.py": ANY,
     "hjepa/build.py": ANY,
@@ -101,6 +102,7 @@ ASSEMBLY = (
         "hjepa/api.py",
         "hjepa/covering.py",
         "hjepa/anticipating.py",
+        "hjepa/contexts.py",
         "hjepa/matches.py",
         "hjepa/build.py",
         "hjepa/factories.py",
