@@ -38,6 +38,7 @@ SERVED_S = 0.73  # a service is in the air before it is met
 TACTICS_S = 0.04  # charged for the choice of where to wait
 LOOK_BACK_S = 0.7  # after a contact the low level still looks at what came of it
 MISSED_NS = 100_000_000
+WAITS_NS = 5 * NS  # longer than any flight
 LONGEST = 200  # strokes of a rally
 PERIOD_TICKS = 4
 BASE = AnticipationConfig()  # how the base moves
@@ -183,7 +184,7 @@ class RobotSide:
             self.track.append((time_s, self._state.q_rad.copy()))
             return
         for k in range(round(time_s * TICKS_PER_S)):
-            if k == round(TACTICS_S * TICKS_PER_S) or (k > 0 and k % 70 == 0):
+            if k == round(TACTICS_S * TICKS_PER_S):
                 self._recover(goal.q_rad)
             if self._contact_tick + k + 1 >= round(self._world.config.max_s * TICKS_PER_S):
                 break
@@ -209,9 +210,8 @@ class RobotSide:
             state = stroke.JointState(joints.q_rad, joints.dq_rad_s, np.zeros(self.spec.joints))
         else:
             state = stroke.state_at(self._command, start_ns)
-        valid_ns = round((stroke.RECOVERY_S + stroke.HOLD_S) * NS)
-        limits = self.spec.ddq_max_rad_s2
-        self._command = stroke.recover(state, q_goal, limits, start_ns=start_ns, valid_ns=valid_ns)
+        limits = self.spec.dq_max_rad_s, self.spec.ddq_max_rad_s2
+        self._command = stroke.recover(state, q_goal, *limits, start_ns=start_ns, valid_ns=WAITS_NS)
         self._world.send(self._command)
 
     def _place(self) -> Array:

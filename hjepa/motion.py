@@ -83,3 +83,23 @@ def recovery_target(q: Any, v: Any, home: Any, a_max: Any, duration_s: float) ->
     reach = (0.25 * a * duration_s * duration_s - abs(v) * duration_s * 0.5).clip(0.05)
     step = home - brake
     return brake + step * (reach / abs(step).clip(1e-6)).clip(0.0, 1.0)
+
+
+def quickest(q0: Any, v0: Any, q1: Any, v_max: Any, a_max: Any, t: Any) -> tuple[Any, Any, Any]:
+    """Position and speed at time t of the quickest motion from q0, v0 to rest at q1, and how long it takes; every part
+    on its own: speed up, cruise, brake (Kroeger 2010, ch. 3). |v0| <= v_max.
+
+    What cannot be stopped before q1 goes beyond it and comes back.
+    """
+    way = q1 - q0
+    ahead = 1.0 - 2.0 * (way < v0 * abs(v0) / (2.0 * a_max))  # +1: the place to brake for still lies ahead
+    d, v = ahead * way, ahead * v0
+    peak = (a_max * d + 0.5 * v * v).clip(0.0) ** 0.5
+    peak = peak * (peak <= v_max) + v_max * (peak > v_max)
+    up_s = ((peak - v) / a_max).clip(0.0)
+    down_s = peak / a_max
+    flat_s = ((d - 0.5 * (peak + v) * up_s - 0.5 * peak * down_s) / peak.clip(1e-9)).clip(0.0)
+    up, flat, down = t.clip(0.0, up_s), (t - up_s).clip(0.0, flat_s), (t - up_s - flat_s).clip(0.0, down_s)
+    gone = v * up + 0.5 * a_max * up * up + peak * (flat + down) - 0.5 * a_max * down * down
+    speed = v + a_max * (up - down)
+    return q0 + ahead * gone, ahead * speed, up_s + flat_s + down_s

@@ -13,6 +13,7 @@ from hjepa import motion
 from hjepa.types import NS, Array, JointTrajectory
 
 RECOVERY_S = 0.80  # from the contact to rest on the way home; the next launch comes 0.9 s after a contact
+USE = 0.95  # of the limits, where nothing is to be hit
 HOLD_S = 0.5  # rest appended, so that an expiry decides when to brake, not the end of the samples
 
 
@@ -58,19 +59,35 @@ def trajectory(
 
 
 def recover(
-    state: JointState, home_rad: Array, ddq_max_rad_s2: Array, *, start_ns: int, valid_ns: int, dt_s: float = 0.01
+    state: JointState,
+    goal_rad: Array,
+    dq_max_rad_s: Array,
+    ddq_max_rad_s2: Array,
+    *,
+    start_ns: int,
+    valid_ns: int,
+    dt_s: float = 0.01,
 ) -> JointTrajectory:
-    """From any state to rest on the way home."""
-    rest = _recovery(state, home_rad, ddq_max_rad_s2)
-    t = np.arange(0.0, RECOVERY_S + HOLD_S, dt_s)[:, None]
-    q, dq, _ = motion.evaluate(rest, t.clip(0.0, RECOVERY_S))
-    return JointTrajectory(start_ns, dt_s, q, np.where(t > RECOVERY_S, 0.0, dq), valid_ns)
+    """From any state to rest at goal_rad (J,), every joint as quickly as USE of its limits allows."""
+    q0, v0, _ = state
+    limits = np.maximum(USE * dq_max_rad_s, abs(v0)), USE * ddq_max_rad_s2
+    need_s = float(motion.quickest(q0, v0, goal_rad, *limits, np.zeros(1))[2].max())
+    t = np.arange(0.0, need_s + HOLD_S, dt_s)[:, None]
+    q, dq, _ = motion.quickest(q0, v0, goal_rad, *limits, t)
+    return JointTrajectory(start_ns, dt_s, q, dq, valid_ns)
 
 
 def _recovery(state: JointState | tuple[Array, Array, Array], home_rad: Array, ddq_max: Array) -> motion.TwoPhase:
     q, dq, ddq = state
     goal = motion.recovery_target(q, dq, home_rad, ddq_max, RECOVERY_S)
     return motion.solve(q, dq, ddq, goal, np.zeros_like(q), np.array([RECOVERY_S]), np.array([0.5 * RECOVERY_S]))
+
+
+def braked(q_rad: Array, dq_rad_s: Array, ddq_max_rad_s2: Array, time_s: float) -> JointState:
+    """Where joints will be that no command moves: the driver brakes them as hard as they can."""
+    t = np.minimum(time_s, np.abs(dq_rad_s) / ddq_max_rad_s2)
+    left = dq_rad_s - np.sign(dq_rad_s) * ddq_max_rad_s2 * t
+    return JointState(q_rad + 0.5 * (dq_rad_s + left) * t, left, np.zeros_like(q_rad))
 
 
 def resume(command: JointTrajectory, start_ns: int) -> JointTrajectory | None:

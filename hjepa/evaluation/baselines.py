@@ -149,11 +149,8 @@ class PhysicsAgent:
             off, slip = observation.q_rad - now.q_rad, observation.dq_rad_s - now.dq_rad_s
             lost = (np.abs(off) > self.config.lost_rad) | (np.abs(slip) > self.config.lost_rad_s)
             return JointState(then.q_rad + lost * off, then.dq_rad_s + lost * slip, then.ddq_rad_s2)
-        # without a command the driver brakes within limits
-        dq, a = observation.dq_rad_s, self.spec.ddq_max_rad_s2
-        t = np.minimum((start_ns - observation.stamp_ns) / NS, np.abs(dq) / a)
-        left = dq - np.sign(dq) * a * t
-        return JointState(observation.q_rad + 0.5 * (dq + left) * t, left, np.zeros(self.spec.joints))
+        late_s = (start_ns - observation.stamp_ns) / NS
+        return stroke.braked(observation.q_rad, observation.dq_rad_s, self.spec.ddq_max_rad_s2, late_s)
 
     def _trajectory(self, state: JointState, event: stroke.Event, start_ns: int) -> JointTrajectory:
         s = self.spec

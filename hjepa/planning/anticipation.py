@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hjepa import motion
 from hjepa.types import Array
 
 
@@ -51,21 +52,11 @@ class AnticipationConfig:
 
 
 def on_the_way(start_m: Any, goal_m: Any, time_s: Any, speed: float, acceleration: float) -> tuple[Array, Array]:
-    """Position and speed (..., 2) of a base that left rest at start_m for rest at goal_m time_s ago, axis by axis.
-
-    The quickest motion within the limits: speed up, cruise, brake.
-    """
-    way = np.asarray(goal_m, dtype=np.float64) - start_m
-    distance, t = np.abs(way), np.asarray(time_s, dtype=np.float64)[..., None].clip(0.0)
-    peak = np.minimum(speed, np.sqrt(distance * acceleration))
-    ramp = peak / acceleration
-    cruise = np.where(peak > 0, distance / np.maximum(peak, 1e-9) - ramp, 0.0)
-    up = np.minimum(t, ramp)
-    level = (t - ramp).clip(0.0, cruise)
-    down = (t - ramp - cruise).clip(0.0, ramp)
-    gone = 0.5 * acceleration * up**2 + peak * level + peak * down - 0.5 * acceleration * down**2
-    rate = acceleration * (up - down)
-    return start_m + np.sign(way) * gone, np.sign(way) * rate
+    """Position and speed (..., 2) of a base that left rest at start_m for rest at goal_m time_s ago, axis by axis."""
+    start, goal = np.asarray(start_m, dtype=np.float64), np.asarray(goal_m, dtype=np.float64)
+    t = np.asarray(time_s, dtype=np.float64)[..., None]
+    x, v, _ = motion.quickest(start, np.zeros_like(start), goal, speed, acceleration, t)
+    return x, v
 
 
 class Anticipation:

@@ -377,7 +377,7 @@ class StrokePlanner:
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float
     ) -> Situation:
         if self._committed is None:
-            state = stroke.JointState(observation.q_rad, observation.dq_rad_s, np.zeros_like(observation.q_rad))
+            state = stroke.braked(observation.q_rad, observation.dq_rad_s, self.spec.ddq_max_rad_s2, latency_s)
         else:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (_row(part) for part in state)

@@ -26,7 +26,7 @@ from hjepa.planning.hierarchy import Candidates, HighPlanner
 from hjepa.types import Array
 
 LONGEST = 32  # strokes of a rally that the rally level looks back on
-HOME_M = np.array([-3.2, 0.0])  # where a robot waits that does not anticipate
+HOME_M = np.array([-3.4, 0.0])  # where a robot waits that does not anticipate
 USUAL_FLIGHT_S = 1.1  # of a stroke to the floor
 
 

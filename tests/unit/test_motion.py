@@ -109,3 +109,21 @@ def test_the_recovery_ends_where_limits_allow() -> None:
     use = np.maximum(np.abs(way.A1), np.abs(way.A2)) / a_max
     assert (use < 1.0).all()
     assert 0.0 < end[1] < 5.0  # far: a part of the way, towards home
+
+
+def test_the_quickest_motion_reaches_rest_within_its_limits_and_not_later_than_any_two_phase_one() -> None:
+    rng = np.random.default_rng(0)
+    q0, q1 = rng.uniform(-3.0, 3.0, (2, 200))
+    v0 = rng.uniform(-4.3, 4.3, 200)
+    t = np.linspace(0.0, 6.0, 6001)[:, None]
+    q, v, need_s = motion.quickest(q0, v0, q1, 4.3, 11.0, t)
+    np.testing.assert_allclose(q[0], q0)
+    np.testing.assert_allclose(v[0], v0)
+    np.testing.assert_allclose(q[-1], q1, atol=1e-9)
+    np.testing.assert_allclose(v[-1], 0.0, atol=1e-9)
+    assert np.abs(v).max() <= 4.3 + 1e-9 and np.abs(np.diff(v, axis=0)).max() <= 0.011 + 1e-9
+    np.testing.assert_allclose(np.diff(q, axis=0) / 1e-3, 0.5 * (v[1:] + v[:-1]), atol=6e-3)
+    for share in (0.5, 0.9):
+        sooner = motion.solve(q0, v0, 0.0 * q0, q1, 0.0 * q0, share * need_s, 0.5 * share * need_s)
+        within = np.maximum(np.abs(sooner.A1), np.abs(sooner.A2)) <= 11.0
+        assert not (within & (motion.peak_speed(sooner) <= 4.3)).any()

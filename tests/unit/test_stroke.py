@@ -82,9 +82,33 @@ def test_re_planning_the_same_event_from_the_way_keeps_the_motion() -> None:
     assert again.q_rad[n] == pytest.approx(event.q_rad, abs=1e-9)
 
 
-def test_recovering_leads_to_rest_towards_home() -> None:
+def test_recovering_leads_to_rest_at_its_goal_as_soon_as_limits_allow() -> None:
     state = stroke.JointState(SPEC.q_home_rad + 0.05, np.full(J, 0.2), np.zeros(J))
-    sent = stroke.recover(state, SPEC.q_home_rad, SPEC.ddq_max_rad_s2, start_ns=0, valid_ns=NS)
+    goal = SPEC.q_home_rad.copy()
+    goal[0] -= 2.0  # two metres along the rail
+    limits = SPEC.dq_max_rad_s, SPEC.ddq_max_rad_s2
+    sent = stroke.recover(state, goal, *limits, start_ns=0, valid_ns=NS)
     assert sent.q_rad[0] == pytest.approx(state.q_rad)
-    assert sent.q_rad[-1] == pytest.approx(SPEC.q_home_rad, abs=1e-6)
+    assert sent.q_rad[-1] == pytest.approx(goal, abs=1e-6)
     assert sent.dq_rad_s[-1] == pytest.approx(0.0)
+    assert (np.abs(sent.dq_rad_s) <= SPEC.dq_max_rad_s).all()
+    assert (np.abs(np.diff(sent.dq_rad_s, axis=0)) / sent.dt_s <= 1.01 * SPEC.ddq_max_rad_s2).all()
+    arrived_s = np.argmax(np.abs(sent.q_rad[:, 0] - goal[0]) < 1e-6) * sent.dt_s
+    assert 2 * np.sqrt(2.05 / SPEC.ddq_max_rad_s2[0]) < arrived_s < 0.95
+
+
+def test_a_joint_that_is_too_fast_already_may_still_brake() -> None:
+    state = stroke.JointState(SPEC.q_home_rad.copy(), np.r_[4.49, np.zeros(J - 1)], np.zeros(J))
+    limits = SPEC.dq_max_rad_s, SPEC.ddq_max_rad_s2
+    sent = stroke.recover(state, SPEC.q_home_rad, *limits, start_ns=0, valid_ns=NS)
+    assert sent.q_rad[-1] == pytest.approx(SPEC.q_home_rad, abs=1e-6)
+    assert np.abs(sent.dq_rad_s).max() <= 4.5
+
+
+def test_joints_that_nothing_moves_are_where_braking_brings_them() -> None:
+    speed = np.r_[4.0, -0.1, np.zeros(J - 2)]
+    q, dq, ddq = stroke.braked(np.zeros(J), speed, SPEC.ddq_max_rad_s2, 0.05)
+    a = SPEC.ddq_max_rad_s2[0]
+    assert dq[0] == pytest.approx(4.0 - 0.05 * a) and q[0] == pytest.approx(0.05 * 4.0 - 0.5 * a * 0.05**2)
+    assert dq[1] == 0.0 and q[1] == pytest.approx(-(0.1**2) / (2 * SPEC.ddq_max_rad_s2[1]))
+    assert not q[2:].any() and not ddq.any()
