@@ -59,9 +59,10 @@ class Covered(NamedTuple):
 class CoverTraining:
     """How much is played, and the fit."""
 
-    strokes: int = 8000
-    steps: int = 3000
+    strokes: int = 4000
+    steps: int = 600  # more of them learn the strokes by heart
     batch: int = 256
+    noise_m: float = 0.15  # of the base and the place where the reply is met: neighbours are returned alike
     held_out: float = 0.1
     seed: int = 0
 
@@ -227,13 +228,15 @@ def train_cover(
         base, speed, kind, land, tempo = (x[rows] for x in inputs)
         if step % 2:  # the court is the same from left to right, the arm nearly so
             base, speed, land = base * flip, speed * flip, land * flip
+        generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step + 500_000)
+        base, land = (x + c.noise_m * torch.randn(x.shape, generator=generator) for x in (base, land))
         return F.binary_cross_entropy_with_logits(cover(base, speed, kind, land, tempo), target[rows])
 
     def risk_loss(rows: Tensor, step: int) -> Tensor:
         return F.binary_cross_entropy_with_logits(risk(*(x[rows] for x in shots)), 1.0 - target[rows])
 
     fit(cover, kept, cover_loss, c.steps)
-    fit(risk, kept[chosen[kept]], risk_loss, c.steps // 2)
+    fit(risk, kept[chosen[kept]], risk_loss, c.steps)
     seen = held[chosen[held]]
     with torch.no_grad():
         p = torch.sigmoid(cover(*(x[held] for x in inputs))).numpy()
