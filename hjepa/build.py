@@ -20,10 +20,12 @@ from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.cover import load_cover
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
+from hjepa.models.observer import Observer, load_observer
 from hjepa.models.rally import RallyModel, load_rally
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
+from hjepa.planning.feint import FeintPlanner
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
@@ -40,7 +42,8 @@ HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nod
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
 WAITING = AnticipationConfig(step_m=0.5, replies=96)  # in a rally a place is chosen within 40 ms
-FILES = {name: f"{name}.safetensors" for name in ("low", "high", "rally", "cover", "bc")}
+LATE = 16  # places that a feint chooses from
+FILES = {name: f"{name}.safetensors" for name in ("low", "high", "rally", "cover", "observer", "bc")}
 
 
 def use_one_thread() -> None:
@@ -97,9 +100,14 @@ def high_settings(config: Config, name: str = "hjepa") -> HighPlanConfig:
             raise ConfigError(f"high.shots: unknown type '{shot}'; {nearest(shot, TYPES)}")
     if name == "reactive":
         count, weights = 1, dict.fromkeys(weights, 0.0) | {"support": 1.0}
-    plain = c.model_dump(exclude={"latency_ms", "weights", "candidates"})
+    plain = c.model_dump(exclude={"latency_ms", "weights", "candidates", "feint"})
     return HighPlanConfig(
-        candidates=count, latency_s=c.latency_ms / 1e3, window=model.config.window, **plain, **weights
+        late=LATE if c.feint else 0,
+        candidates=count,
+        latency_s=c.latency_ms / 1e3,
+        window=model.config.window,
+        **plain,
+        **weights,
     )
 
 
@@ -141,7 +149,16 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(bundle.level, bundle.doubt) if c.adapt and bundle.level.config.context else None
-    return StrokePlanner(bundle.level, bundle.proposal, spec, settings, weights, planner, term, flop, context, True)
+    parts = (bundle.level, bundle.proposal, spec, settings, weights, planner, term, flop, context, True)
+    return FeintPlanner(*parts, observer=observer(config, spec)) if config.high.feint else StrokePlanner(*parts)
+
+
+def observer(config: Config, spec: RobotSpec) -> Observer:
+    """Who watches the robot; WeightsError if its weights are missing, damaged or another robot's."""
+    path = weights_path(config, "observer")
+    bundle = load_observer(path)
+    check_robot(path, bundle.header, spec, "hjepa train observer")
+    return bundle.observer
 
 
 def _coded(goal: Goal) -> PointGoal:

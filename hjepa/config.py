@@ -125,6 +125,9 @@ class HighSection(Section):
     behind_net_m: float = key(0.60, "targets lie this far (m) behind the net", ge=0, lt=6)
     net_margin_m: float = key(0.10, "predicted height (m) over the tape", ge=0)
     name_floor: float = key(0.5, "least probability that the shot is what it is called", ge=0, lt=1)
+    feint: bool = key(
+        False, "where a shot goes shows only 0.16 s before the contact: until then it was to go elsewhere"
+    )
     weights: HighWeightsSection = HighWeightsSection()
 
 

@@ -17,7 +17,9 @@ NAN = float("nan")
 def decision_of(goal: Goal, plan: MotorPlan, high_ms: float = NAN) -> Decision:
     """A low-level plan and the goal it serves; high_ms: wall time of the goal's decision, if this plan is its first."""
     landing = plan.predicted_xy_m if np.isfinite(plan.predicted_xy_m).all() else None
-    chosen = (goal.target_xy_m, goal.type, landing, plan.energy)
+    late = plan.target_xy_m if np.isfinite(plan.target_xy_m).all() else None
+    target = goal.target_xy_m if late is None and not len(goal.late) else late  # a feint has no target before its goal
+    chosen = (target, goal.type, landing, plan.energy)
     return Decision(*chosen, plan.plan_ms, plan.candidates, high_ms, plan.mflop)
 
 

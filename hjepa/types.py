@@ -113,6 +113,9 @@ class Goal(NamedTuple):
     type: str  # shot type, readable
     candidates: Array  # (C, D) embeddings that were considered; C may be 0
     energies: Array  # (C,) their energies
+    late: Array = np.zeros((0, 0))  # (V, D) sub-goals of the same shot elsewhere, one of which may be played instead
+    late_roots: Array = np.zeros((0, 0, 0))  # (V, D, D)
+    late_xy_m: Array = np.zeros((0, 2))  # (V, 2) world
 
 
 class MotorPlan(NamedTuple):
@@ -125,6 +128,7 @@ class MotorPlan(NamedTuple):
     plan_ms: float  # wall time spent; measured by whoever called `plan`
     predicted_xy_m: Array = _NOWHERE_M  # (2,) where it expects the shot to land, world; nan when the level does not say
     mflop: float = 0.0  # million floating point operations; 0 where not counted
+    target_xy_m: Array = _NOWHERE_M  # (2,) of the late goal that it serves instead, world; nan: none, or none yet
 
 
 class Decision(NamedTuple):

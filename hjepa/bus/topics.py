@@ -179,10 +179,13 @@ KINDS: dict[str, Schema] = {
             "target_xy_m": (F8, "2"),
             "candidates": (F8, "C D"),
             "energies": (F8, "C"),
+            "late": (F8, "V E"),
+            "late_roots": (F8, "V E E"),
+            "late_xy_m": (F8, "V 2"),
         },
         loose=("energies",),  # a candidate out of reach may cost inf
     ),
-    "plan": Schema(MotorPlan, {"m": (F8, "M"), "predicted_xy_m": (F8, "2")}, finite=False),
+    "plan": Schema(MotorPlan, {"m": (F8, "M"), "predicted_xy_m": (F8, "2"), "target_xy_m": (F8, "2")}, finite=False),
     "command": Schema(JointTrajectory, {"q_rad": (F8, "H J"), "dq_rad_s": (F8, "H J")}),
     "reach": Schema(
         ReachRequest,

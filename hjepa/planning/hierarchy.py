@@ -78,6 +78,8 @@ class HighPlanConfig:
     samples: int = 6  # tracker samples before anything is decided
     latency_s: float = 0.04  # from the observation to the goal in force
     window: int = 40  # K
+    late: int = 0  # V, other places that the same shot may still be turned to: what a feint chooses from
+    late_m: tuple[float, ...] = (1.3, 1.9)  # how far away these are, in turn
 
 
 class Candidates(NamedTuple):
@@ -105,6 +107,18 @@ class Candidates(NamedTuple):
         return -config.win * odds - config.support * self.log_prior - config.name * np.log(self.named)
 
 
+class Incoming(NamedTuple):
+    """The stroke that is to be answered."""
+
+    model: Shots
+    s_in: Tensor  # (1, D)
+    hitter_m: Tensor | None  # (1, 2) the robot's feet, canonical
+
+    def context(self, count: int) -> Any:
+        """As so many candidates need it."""
+        return self.model.context(count, None if self.hitter_m is None else self.hitter_m.expand(count, -1))
+
+
 class HighPlanner:
     """One decision a stroke. `types` are the names of the type indices; `feet` tells where the robot stands (x, y)."""
 
@@ -130,39 +144,69 @@ class HighPlanner:
     def candidates(self, window: Array, mask: Array, feet_xy_m: Array | None = None) -> Candidates:
         """Macro-actions for an incoming window (K, 3), mask (K,) (hitter at x > 0) and the robot's feet (2,), world."""
         c, model = self.config, self.model
-        s_in = model.encode(_row(window), _row(mask))
-        hitter = None if feet_xy_m is None else -_row(feet_xy_m)
-        log_prior = model.code_log_prior(model.context(1, hitter), s_in)[0].masked_fill(~self._allowed, -torch.inf)
+        self._seen = seen = self._see(window, mask, feet_xy_m)
+        log_prior = model.code_log_prior(seen.context(1), seen.s_in)[0].masked_fill(~self._allowed, -torch.inf)
         codes = log_prior.topk(c.candidates).indices
-        w, many = self._scattered(model.codebook[codes]), s_in.expand(len(codes), -1)
-        context = model.context(len(codes), None if hitter is None else hitter.expand(len(codes), -1))
+        return self._weighed(seen, self._scattered(model.codebook[codes]), log_prior[codes], codes)
+
+    def _see(self, window: Array, mask: Array, feet_xy_m: Array | None) -> Incoming:
+        hitter = None if feet_xy_m is None else -_row(feet_xy_m)
+        return Incoming(self.model, self.model.encode(_row(window), _row(mask)), hitter)
+
+    def _weighed(self, seen: Incoming, w: Tensor, log_prior: Tensor, codes: Tensor) -> Candidates:
+        """Macro-actions w (C, 4) as candidates, without those that are not to be played."""
+        c, model = self.config, self.model
+        many, context = seen.s_in.expand(len(w), -1), seen.context(len(w))
         ahead = model.predict(context, many, w)
         named = model.named_logits(ahead, many).softmax(-1).gather(1, w[:, :1].long())[:, 0]
         net = model.read(ahead, many).net_height_m
         wins = model.win_probability(ahead, many, context)
         able = self._able[w[:, 0].long()]
-        keep = _kept(log_prior[codes], named, net, able, c)
+        keep = _kept(log_prior, named, net, able, c)
         return Candidates(
             embeddings=_array(ahead[keep]),
             roots=_array(model.metric(ahead[keep], many[keep], w[keep, 0].long())),
             macro=_array(w[keep]),
             types=tuple(self.types[int(k)] for k in w[keep, 0]),
             target_xy_m=-_array(w[keep, 1:3]),
-            log_prior=_array(log_prior[codes][keep]),
+            log_prior=_array(log_prior[keep]),
             win=_array(wins[keep].clamp(1e-4, 1 - 1e-4)),
             named=_array(named[keep].clamp_min(1e-4)),
             net_height_m=_array(net[keep]),
             codes=_array(codes[keep]),
         )
 
+    @torch.no_grad()
+    def _late(self, chosen: Candidates) -> Candidates:
+        """The chosen shot (one row) towards other places around its own; never fewer than none: no row of it stays."""
+        c = self.config
+        turn = 2.0 * np.pi * np.random.default_rng([self._seed, 2]).random()
+        angle = turn + 2.0 * np.pi * np.arange(c.late) / c.late
+        far_m = np.resize(c.late_m, c.late)[:, None]
+        away = far_m * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        w = torch.from_numpy(np.repeat(chosen.macro, c.late, axis=0)).float()
+        place = self._within(w[:, 1:3] + torch.from_numpy(away).float())
+        far = (place - w[:, 1:3]).norm(dim=-1) > 0.7 * min(c.late_m)
+        w = torch.cat([w[:, :1], place, w[:, 3:]], dim=-1)[far]
+        if not len(w):
+            return chosen.rows(np.zeros(0, dtype=np.int64))
+        code = torch.from_numpy(chosen.codes).long().expand(len(w))
+        found = self._weighed(self._seen, w, torch.zeros(len(w)), code)
+        good = (found.net_height_m >= NET_M + c.net_margin_m) & (found.named >= c.name_floor)
+        return found.rows(np.flatnonzero(good))
+
     def _scattered(self, w: Tensor) -> Tensor:
         """Macro-actions (C, 4) with their placements moved a little, still inside the margin."""
-        c = self.config
         noise = np.random.default_rng([self._seed, 1]).standard_normal((len(w), 2))
-        place = w[:, 1:3] + c.scatter_m * torch.from_numpy(noise).float()
+        place = w[:, 1:3] + self.config.scatter_m * torch.from_numpy(noise).float()
+        return torch.cat([w[:, :1], self._within(place), w[:, 3:]], dim=-1)
+
+    def _within(self, place: Tensor) -> Tensor:
+        """Placements (C, 2) moved inside the margin."""
+        c = self.config
         depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -c.behind_net_m)
         wide = HALF_SINGLES_M - c.margin_m
-        return torch.cat([w[:, :1], depth, place[:, 1:].clamp(-wide, wide), w[:, 3:]], dim=-1)
+        return torch.cat([depth, place[:, 1:].clamp(-wide, wide)], dim=-1)
 
     def energies(self, candidates: Candidates, reach: Array) -> Array:
         """(C,) with the low level's energies (C,) and this stroke's draw of the mixed strategy."""
@@ -195,7 +239,15 @@ class HighPlanner:
             type=found.types[i],
             candidates=found.embeddings,
             energies=energies,
+            **self._other_places(found.rows(np.array([i]))),
         )
+
+    def _other_places(self, chosen: Candidates) -> dict[str, Array]:
+        """Late goals of the chosen shot, as a Goal names them."""
+        if not self.config.late:
+            return {}
+        late = self._late(chosen)
+        return {"late": late.embeddings, "late_roots": late.roots, "late_xy_m": late.target_xy_m}
 
 
 def flight_window(observation: Observation, slots: int = 40) -> tuple[Array, Array]:

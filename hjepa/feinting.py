@@ -1,0 +1,207 @@
+"""How well somebody who watches the robot tells where its shot will fall, and observers that learn it from its play.
+
+Shards are written whole; a second call plays what is missing. Legend: N strokes, T instants, J joints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hjepa.arrays import load_arrays, save_arrays
+from hjepa.config import Config
+from hjepa.covering import home_at, starts_of
+from hjepa.evaluation.episodes import run
+from hjepa.evaluation.results import Recording
+from hjepa.models.observer import Observer, ObserverConfig, save_observer
+from hjepa.training.loop import LoopConfig, optimise
+from hjepa.training.shards import spread
+from hjepa.types import Array
+
+SHARD = 50
+LOOK = ObserverConfig()
+Report = Callable[[int, int, Mapping[str, float]], None]
+
+
+class Watched(NamedTuple):
+    """Strokes as an observer sees them. World frame; nan where a shuttle was not hit, or hit before the last look."""
+
+    stroke: NDArray[np.int64]  # (N,) id in the feed
+    q_rad: Array  # (N, T, J) up to `hinge_s` before the contact
+    dq_rad_s: Array  # (N, T, J)
+    shuttle: Array  # (N, 6) place and velocity then
+    landing_m: Array  # (N, 2) where the shot fell
+    target_m: Array  # (N, 2) where it was meant to
+    returned: NDArray[np.bool_]  # (N,)
+    hidden: NDArray[np.bool_]  # (N,) a feint was in force
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(N,) True for shots over the net: those that an observer may be asked about."""
+        known: NDArray[np.bool_] = np.isfinite(self.landing_m).all(axis=1) & np.isfinite(self.q_rad).all(axis=(1, 2))
+        return known & (np.nan_to_num(self.landing_m[:, 0]) > 0.0)
+
+    def rows(self, which: NDArray[np.bool_]) -> Watched:
+        """Some of them."""
+        return Watched(*(part[which] for part in self))
+
+
+@dataclass(frozen=True)
+class ObserverTraining:
+    """How much is played, and the fit."""
+
+    strokes: int = 3000
+    steps: int = 1500
+    batch: int = 256
+    rate: float = 2e-3
+    held_out: float = 0.1
+    noise: float = 0.1  # of the inputs, in their spreads
+    seed: int = 0
+
+
+class _Job(NamedTuple):
+    path: str
+    config: Config
+    rows: NDArray[np.int64]
+
+
+def watch(config: Config, out: Path, strokes: int, workers: int = 2, progress: Report | None = None) -> Watched:
+    """Play strokes of the configured feed with the configured agent, in spawned processes, and keep what is seen."""
+    from hjepa import api
+
+    out.mkdir(parents=True, exist_ok=True)
+    settings = config.model_copy(update={"task": config.task.model_copy(update={"strokes": strokes})})
+    jobs = [
+        _Job(str(out / f"watched_{k:04d}.npz"), settings, rows)
+        for k, rows in enumerate(np.array_split(np.arange(strokes), max(1, -(-strokes // SHARD))))
+    ]
+    todo = [job for job in jobs if not Path(job.path).exists()]
+    done = strokes - sum(len(job.rows) for job in todo)
+    for count in spread(_play, todo, workers):
+        done += count
+        if progress:
+            progress(done, strokes, {})
+    shards = [load_arrays(Path(j.path), Watched._fields, "shard", "delete it and run again") for j in jobs]
+    return Watched(*(np.concatenate([s[name] for s in shards]) for name in Watched._fields))
+
+
+def _play(job: _Job) -> int:
+    from hjepa import api, build
+    from hjepa.planning.feint import FeintPlanner
+
+    build.use_one_thread()
+    system = api.load(job.config)
+    feed = system.feed.take(job.rows)
+    starts = starts_of([home_at(system.spec, xy) for xy in feed.receiver_xy_m])
+    agent = system.agent(job.config.agent.name)
+    low = getattr(agent, "low", None)
+    found = []
+    period, seed = job.config.low.replan_period_ms, job.config.task.seed
+    with closing(system.world()) as world:
+        for played in run(world, agent, feed, starts, replan_period_ms=period, seed=seed, record=True):
+            r = played.result
+            hidden = isinstance(low, FeintPlanner) and low.hidden is not None
+            found.append((*_seen(played.recording, r.contact_s), r.landing_xy_m, r.target_xy_m, r.returned, hidden))
+    q, dq, shuttle, landing, target, returned, hidden = (np.array(x) for x in zip(*found, strict=True))
+    save_arrays(
+        Path(job.path), Watched(feed.id.astype(np.int64), q, dq, shuttle, landing, target, returned, hidden)._asdict()
+    )
+    return len(job.rows)
+
+
+def _seen(recording: Recording | None, contact_s: float, look: ObserverConfig = LOOK) -> tuple[Array, Array, Array]:
+    """Joints (T, J), their speeds (T, J) and the shuttle (6,) up to the last look; all stood still before the launch."""
+    nothing = np.full((look.instants, look.joints), np.nan)
+    if recording is None or not contact_s > look.hinge_s + 0.05:
+        return nothing, nothing, np.full(6, np.nan)
+    times, q, shuttle = recording.times_s, recording.q_rad, recording.shuttle_m
+    at = contact_s - look.hinge_s - look.every_s * np.arange(look.instants)[::-1]
+    step = 0.01
+    now, before = (_at(at - lag, times, q) for lag in (0.0, step))
+    place, earlier = (_at(at[-1:] - lag, times, shuttle)[0] for lag in (0.0, 2 * step))
+    return now, (now - before) / step, np.concatenate([place, (place - earlier) / (2 * step)])
+
+
+def _at(at_s: Array, times: Array, x: Array) -> Array:
+    return np.stack([np.interp(at_s, times, x[:, j]) for j in range(x.shape[1])], axis=-1)
+
+
+def fit(
+    data: Watched,
+    c: ObserverTraining,
+    config: ObserverConfig = LOOK,
+    start: Observer | None = None,
+    progress: Report | None = None,
+) -> tuple[Observer, dict[str, float]]:
+    """An observer of all but a tenth of the strokes, and its mean landing error (m) on that tenth; start: go on from
+    another one."""
+    torch.manual_seed(c.seed)
+    data = data.rows(data.seen)
+    order = np.random.default_rng([c.seed, 61]).permutation(len(data.stroke))
+    held, kept = (torch.from_numpy(rows) for rows in np.split(order, [round(c.held_out * len(order))]))
+    q, dq, shuttle, landing = tensors(data)
+    observer = Observer(config)
+    if start is None:
+        observer.fit_scale(q[kept], dq[kept], shuttle[kept])
+    else:
+        observer.load_state_dict(start.state_dict())
+
+    def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step)
+        rows = kept[torch.randint(len(kept), (c.batch,), generator=generator)]
+        noise = c.noise * torch.randn(c.batch, len(observer.mean), generator=generator) * observer.scale
+        told = observer.told(q[rows], dq[rows], shuttle[rows], noise)
+        return _distance(told, landing[rows]).mean(), {}
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        if progress:
+            progress(step + 1, c.steps, figures)
+
+    optimise(observer, step_loss, LoopConfig(c.steps, c.rate, 1e-2), report=report)
+    observer.eval().requires_grad_(False)
+    middle = landing[kept].median(dim=0).values
+    figures = {
+        "error_m": float(errors(observer, data.rows(np.isin(np.arange(len(order)), held))).mean()),
+        "error_of_middle_m": float(_distance(middle, landing[held]).mean()),
+    }
+    return observer, figures
+
+
+@torch.no_grad()
+def errors(observer: Observer, data: Watched) -> Array:
+    """Distance (N,) of where the observer expects the shots of `data` to fall to where they fell, m."""
+    q, dq, shuttle, landing = tensors(data)
+    return _distance(observer(q, dq, shuttle), landing).double().numpy()
+
+
+def tensors(data: Watched) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Inputs of an observer, and landing points."""
+    parts = (data.q_rad, data.dq_rad_s, data.shuttle, data.landing_m)
+    q, dq, shuttle, landing = (torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in parts)
+    return q, dq, shuttle, landing
+
+
+def train_observer(
+    config: Config, data: Path, out: Path, c: ObserverTraining, workers: int, identity: Mapping[str, str],
+    progress: Report | None = None,
+) -> Path:  # fmt: skip
+    """The observer that the low level plans feints against: it has watched plain strokes of the training matches."""
+    task = config.task.model_copy(update={"feed": "train"})
+    low = config.low.model_copy(update={"feint": False})
+    seen = watch(config.model_copy(update={"task": task, "low": low}), data, c.strokes, workers, progress)
+    observer, figures = fit(seen, replace(c, seed=config.task.seed), progress=progress)
+    path = out / "observer.safetensors"
+    save_observer(path, observer, {"strokes": len(seen.stroke), "figures": figures, **identity})
+    return path
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return ((a - b) ** 2).sum(-1).add(1e-6).sqrt()

@@ -1,0 +1,208 @@
+"""A stroke that hides its intent: until the hinge, 0.16 s before the contact, the body moves for another place.
+
+The high level draws a shot, as ever, and names other places that the same shot may still be turned to (Goal.late). The
+body sets out for the first one. Once that is under way, the low level searches every late goal with its usual energy,
+the motion to it beginning at the hinge of the one in force, and one of those that can be reached is drawn:
+
+    v = argmin E(v from the hinge) - surprise |A(motion shown) - place of v| - mixing Gumbel noise
+
+A is an observer that has watched the robot play and says where its shot will fall. From then on v is the goal; what was
+shown goes on until the hinge, and every re-planning searches v from there. If none can be reached, the first shot is
+played after all. Legend: V late goals, X search variables, J joints, T instants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hjepa import stroke
+from hjepa.planning.gradient import Descent, GaussNewton
+from hjepa.planning.objectives import TIME_S, Situation
+from hjepa.planning.recorded import RecordedEnergy
+from hjepa.planning.several import Several
+from hjepa.planning.stroke_planner import Committed, Found, Scorer, StrokePlanner
+from hjepa.types import NS, Goal, JointTrajectory, MotorPlan, Observation
+
+
+@dataclass(frozen=True)
+class FeintConfig:
+    """When a feint is played, and what for."""
+
+    hinge_s: float = 0.16  # before the contact: what an observer sees until 0.15 s before it is what is shown
+    surprise: float = 2.0  # energy that a metre of the observer's error is worth
+    spare: float = 5.0  # energy up to which a late goal counts as reached
+    mixing: float = 1.0  # Gumbel noise: a mixed strategy, which tells least to who knows it
+    effort: float = 1.5  # weight of the joints' acceleration while late goals are searched: a way that is within limits
+    iterations: int = 6
+    again: int = 3  # of them, once one was found
+    polish: int = 2  # iterations with the usual energy, from there
+    trust: float = 1.2
+    tries: int = 8  # plans in which a late goal is looked for
+
+
+class Watches(Protocol):
+    """Landing points (N, 2) that an observer expects from joints (N, T, J) and their speeds seen so far."""
+
+    config: Any  # instants, every_s
+
+    def __call__(self, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor: ...
+
+
+class Hidden(NamedTuple):
+    """A feint in force."""
+
+    shown: Committed  # the plan that the body follows until the hinge
+    goal: Goal  # the late one
+
+
+class FeintPlanner(StrokePlanner):
+    """A StrokePlanner whose strokes begin as others, where the goal names late ones."""
+
+    def __init__(self, *args: Any, observer: Watches, feint: FeintConfig = FeintConfig(), **more: Any) -> None:  # noqa: B008
+        self.observer, self.feint = observer, feint
+        super().__init__(*args, **more)
+        soft = replace(self.weights, effort=feint.effort)
+        self._soft = RecordedEnergy(self.level, self.limits, soft, self._example())
+
+    def reset(self, seed: int = 0) -> None:
+        """Forget the last stroke."""
+        super().reset(seed)
+        self._hidden: Hidden | None = None
+        self._tries = 0
+        self._hinge_ns: int | None = None  # where the motion that is searched for begins; None: as soon as it can
+
+    @property
+    def hidden(self) -> Goal | None:
+        """The late goal of the stroke since the last reset; None if its first goal was played."""
+        return self._hidden.goal if self._hidden is not None else None
+
+    def explain(self) -> MotorPlan:
+        """As a StrokePlanner's, with the late goal's target, or the first one's if that stays."""
+        told = super().explain()
+        if self._hidden is not None and told.goal_id == self._hidden.goal.id:
+            told = told._replace(target_xy_m=self._hidden.goal.target_xy_m)
+        return told
+
+    def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
+        """As a StrokePlanner's; the second plan of a goal also looks for a late one."""
+        old = self._committed if self._committed is not None and self._committed.goal_id == goal.id else None
+        if old is None:
+            self._hidden, self._tries = None, 0
+        elif self._hidden is not None and self._ahead(observation) and self._energy > self.feint.spare:
+            old, self._hidden = self._hidden.shown, None  # what was shown can still be played
+            self._committed = old._replace(own=float("inf"))
+        if old is not None and self._hidden is None and len(goal.late) and self._tries < self.feint.tries:
+            self._tries += 1
+            with torch.no_grad():
+                self._hide(observation, goal, old)
+        self._hinge_ns = None
+        if self._hidden is not None:
+            self._hinge_ns = self._hinge() if self._ahead(observation) else None
+            goal = self._hidden.goal
+        return super().plan(observation, goal)
+
+    def _hinge(self) -> int:
+        """When what is shown has to end."""
+        assert self._committed is not None
+        return self._committed.event_ns - round(self.feint.hinge_s * NS)
+
+    def _ahead(self, observation: Observation) -> bool:
+        """True while a command can still begin before the hinge."""
+        return self._hinge() > observation.stamp_ns + round(self.config.latency_s * NS)
+
+    def _situation(
+        self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float
+    ) -> Situation:
+        """While the hinge lies ahead, the motion that is searched for begins there."""
+        if self._hidden is None or self._hinge_ns is None:
+            return super()._situation(observation, z, goal, root, latency_s)
+        return self._from_hinge(observation, z, goal, root, self._hidden.shown.command, self._hinge_ns)
+
+    def _from_hinge(
+        self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, shown: JointTrajectory, hinge_ns: int
+    ) -> Situation:
+        q, dq, ddq = (torch.from_numpy(x).float()[None] for x in stroke.state_at(shown, hinge_ns))
+        self._turns = Situation(z, q, dq, ddq, (hinge_ns - observation.stamp_ns) / NS, goal, root)
+        return self._turns
+
+    def _search(
+        self, residual: Scorer, z: Tensor, g: Tensor, joints: Any, old: Committed | None, stamp_ns: int
+    ) -> Found:
+        """While the hinge lies ahead: gently first, as in the search of late goals."""
+        if self._hidden is None or self._hinge_ns is None or old is None:
+            return super()._search(residual, z, g, joints, old, stamp_ns)
+        rough = GaussNewton(trust=self.feint.trust).descend(
+            self._soft.at(self._turns), _passed(old, stamp_ns)[None], self.feint.again
+        )
+        plan = self._descend(residual, rough.x, self.feint.polish)
+        own = 0.5 * float((plan.residuals[-self._own :] ** 2).sum())
+        return Found(plan.x, plan.energy, own, plan.starts, rough.evaluations + plan.evaluations)
+
+    def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
+        command = super()._commit(found, stamp_ns, goal_id, situation)
+        if self._hidden is None or self._hinge_ns is None or self._committed is None:
+            return command
+        command = spliced(self._hidden.shown.command, command, stamp_ns + round(self.config.latency_s * NS))
+        self._committed = self._committed._replace(command=command)
+        return command
+
+    def _hide(self, observation: Observation, goal: Goal, old: Committed) -> None:
+        """Draw a late goal that is reached from the hinge of the motion in force, and let it be the goal."""
+        c = self.feint
+        hinge_ns = self._hinge()
+        if not self._ahead(observation):
+            return
+        found = self._late(observation, goal, old, hinge_ns)
+        place = torch.from_numpy(goal.late_xy_m).float()
+        wrong = (self._told(old.command, hinge_ns) - place).norm(dim=-1)
+        noise = -torch.empty(len(place)).exponential_(generator=self._generator).log()
+        price = found.energy - c.surprise * wrong - c.mixing * noise
+        best = int(torch.where(found.energy < c.spare, price, torch.inf).argmin())
+        if not float(found.energy[best]) < c.spare:
+            return
+        late = goal._replace(
+            embedding=goal.late[best], root=goal.late_roots[best], target_xy_m=goal.late_xy_m[best],
+            candidates=goal.late[best : best + 1], energies=np.zeros(1),
+        )  # fmt: skip
+        self._hidden = Hidden(old, late)
+        x = _passed(old._replace(x=found.x[best], stamp_ns=observation.stamp_ns), old.stamp_ns)
+        self._committed = old._replace(x=x, own=float("inf"), spares=x[None])  # it has to be sent, whatever it costs
+
+    def _late(self, observation: Observation, goal: Goal, old: Committed, hinge_ns: int) -> Descent:
+        """Each late goal (V), searched from the hinge, beginning at the event in force."""
+        z, _ = self._encode(observation)
+        many = len(goal.late)
+        goals, roots = (torch.from_numpy(x).float() for x in (goal.late, goal.late_roots))
+        at = self._from_hinge(observation, z.expand(many, -1), goals, roots, old.command, hinge_ns)
+        x = _passed(old, observation.stamp_ns).expand(many, -1)
+        rough = GaussNewton(trust=self.feint.trust).descend(Several(self._soft.at, at), x, self.feint.iterations)
+        return GaussNewton().descend(Several(self._residual, at), rough.x, self.feint.polish)
+
+    def _told(self, shown: JointTrajectory, until_ns: int) -> Tensor:
+        """What the observer makes of a motion, seen until then: (1, 2). It began when it was commanded."""
+        look = self.observer.config
+        stamps = [until_ns - round(look.every_s * k * NS) for k in range(look.instants - 1, -1, -1)]
+        states = [stroke.state_at(shown, max(stamp, shown.start_ns)) for stamp in stamps]
+        q, dq = (np.stack([getattr(s, name) for s in states]) for name in ("q_rad", "dq_rad_s"))
+        return self.observer(*(torch.from_numpy(x).float()[None] for x in (q, dq)))
+
+
+def _passed(plan: Committed, stamp_ns: int) -> Tensor:
+    """A plan's search variables (X,), counted from another instant."""
+    return torch.cat([plan.x[:-1], plan.x[-1:] - (stamp_ns - plan.stamp_ns) / NS / TIME_S])
+
+
+def spliced(first: JointTrajectory, then: JointTrajectory, start_ns: int) -> JointTrajectory:
+    """One command from about start_ns on: `first` until `then` begins. Same steps."""
+    step_ns = round(first.dt_s * NS)
+    count = max(0, -(-(then.start_ns - start_ns) // step_ns))
+    begins_ns = then.start_ns - count * step_ns
+    states = [stroke.state_at(first, begins_ns + k * step_ns) for k in range(count)]
+    q = np.concatenate([*(s.q_rad[None] for s in states), then.q_rad])
+    dq = np.concatenate([*(s.dq_rad_s[None] for s in states), then.dq_rad_s])
+    return JointTrajectory(begins_ns, first.dt_s, q, dq, then.valid_ns)
