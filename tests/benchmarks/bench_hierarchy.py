@@ -1,0 +1,339 @@
+"""Is the hierarchy worth it? Rallies against `human`, every upper level and none, at equal planner operations.
+
+    python tests/benchmarks/bench_hierarchy.py --rallies 200 --workers 2 --out runs/bench/hierarchy
+    python tests/benchmarks/bench_hierarchy.py --rallies 70 --levels runs/tactics_s1 runs/tactics_s2
+    python tests/benchmarks/bench_hierarchy.py --table
+
+Rally k has the same service and seed in every row. --levels: folders with rally.safetensors and cover.safetensors of
+other training seeds, which play rallies of their own beside those of the shipped levels. Each rally appends a line to
+OUT/ROW_SEED.jsonl; a second call goes on where it stopped. Shares carry Wilson intervals; undecided rallies count for
+nobody. A success is a rally that is won, or in which the robot returns four times. Operations: two for each weight that
+is touched, of the low level for every motion scored, of the upper levels for every row evaluated, waiting included.
+Outside: decisions whose macro-action (for `flat`, what its predicted outcome is read as) is no neighbour of what real
+players answer with there (HighPlanner.apart > NEAR).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import numpy as np
+from torch import Tensor, nn
+
+from hjepa import build, config, matches
+from hjepa.agent import HierarchicalAgent
+from hjepa.config import Config
+from hjepa.evaluation.metrics import wilson
+from hjepa.models.cloned import ClonedAgent, load_clone
+from hjepa.planning.flat import FlatAgent
+from hjepa.planning.flat_rally import FlatRallyAgent
+from hjepa.planning.hierarchy import NEAR, flight_window
+from hjepa.planning.tactics import TacticsConfig
+from hjepa.types import Array, JointTrajectory, Observation
+from robots.spec import load_spec
+
+RETURNS = 4  # own returns in a rally that are a success, whoever wins it
+ONE_WAY = TacticsConfig(covers=False, anticipates=False)
+FLAT_STARTS = 256
+FLAT = ("low.planner=cem", "low.candidates=40", "low.elites=8", "low.first_starts=8", "low.first_iterations=6")
+
+
+class Still:
+    """Never swings."""
+
+    decision = None
+
+    def reset(self, seed: int = 0) -> None: ...
+
+    def act(self, observation: Observation) -> None: ...
+
+
+def levels(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
+    spec = load_spec(c.robot.name)
+    return HierarchicalAgent(build.build_tactician(c, spec, tactics), build.build_low(c, spec))
+
+
+def joint(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
+    spec = load_spec(c.robot.name)
+    return FlatAgent(build.build_tactician(c, spec, tactics), build.build_low(c, spec))
+
+
+def flat(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
+    spec = load_spec(c.robot.name)
+    return FlatRallyAgent(build.build_tactician(c, spec, tactics), build.build_low(c, spec), FLAT_STARTS)
+
+
+def told(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
+    spec = load_spec(c.robot.name)
+    return HierarchicalAgent(build.build_tactician(c, spec, tactics, matches.foretold(them)), build.build_low(c, spec))
+
+
+def cloned(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
+    spec = load_spec(c.robot.name)
+    return ClonedAgent(spec, load_clone(build.weights_path(c, "bc"), spec), build.timing_of(c).latency_s)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A player: how it is made, and what of the configuration differs."""
+
+    make: Callable[[Config, matches.HumanSide, TacticsConfig], Any]
+    sets: tuple[str, ...] = ()
+    tactics: TacticsConfig = TacticsConfig()
+
+
+ROWS = {
+    "ours": Row(levels),
+    "support": Row(levels, ("high.weights.reach=0",), ONE_WAY),
+    "naive": Row(levels, ("high.weights.reach=0", "high.in_support=false"), ONE_WAY),
+    "flat": Row(flat, FLAT, ONE_WAY),
+    "flat-joint": Row(joint),
+    "oracle": Row(told, ("high.weights.mixing=0",)),
+    "no-op": Row(lambda *_: Still()),
+    "bc": Row(cloned),
+}
+
+
+class Spent:
+    """Operations of networks, counted while they run."""
+
+    def __init__(self) -> None:
+        self.flop = 0.0
+
+    def networks(self, *models: nn.Module) -> None:
+        """Two for each weight and row, of every layer."""
+        for layer in (layer for model in models for layer in model.modules() if not isinstance(layer, nn.Embedding)):
+            count = sum(p.numel() for p in layer.parameters(recurse=False))
+            if count:
+                layer.register_forward_hook(lambda _, given, __, n=count: self._rows(given[0], n))
+
+    def _rows(self, x: Tensor, count: int) -> None:
+        self.flop += 2.0 * count * (x.numel() // x.shape[-1])
+
+    def motions(self, low: Any) -> None:
+        """What the low level's searches score, reachability included."""
+        make = low._residual
+
+        def counted(*situation: Any) -> Any:
+            return Counted(make(*situation), self, low.flop)
+
+        low._residual = counted
+
+
+class Counted:
+    """A residual that notes how many motions it scores."""
+
+    def __init__(self, residual: Any, spent: Spent, flop: float) -> None:
+        self._residual, self._spent, self._flop = residual, spent, flop
+        self.low, self.high = residual.low, residual.high
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self._spent.flop += self._flop * len(x)
+        return self._residual(x)
+
+    def energy(self, x: Tensor) -> Tensor:
+        return 0.5 * (self(x) ** 2).sum(-1)
+
+
+class Watched:
+    """An agent whose plans are timed, and whose chosen macro-actions are compared with the support."""
+
+    def __init__(self, agent: Any, spent: Spent) -> None:
+        self._agent, self._spent = agent, spent
+        self.high, self.low = getattr(agent, "high", None), getattr(agent, "low", None)
+        if self.high is not None:
+            self._look, self.high.candidates = self.high.candidates, self._looked
+        self.begin()
+
+    @property
+    def decision(self) -> Any:
+        return self._agent.decision
+
+    def begin(self) -> None:
+        """A rally; what was learned about the world in others is forgotten, so that each can be played alone."""
+        if self.low is not None and self.low.context is not None:
+            self.low.context.forget()
+        self.plan_ms: list[float] = []
+        self.strokes, self.decided, self.outside = 0, 0, 0
+        self._spent.flop, self._seen, self._found = 0.0, None, None
+
+    def reset(self, seed: int = 0) -> None:
+        self.end_stroke()
+        self.strokes += 1
+        self._agent.reset(seed)
+
+    def act(self, observation: Observation) -> JointTrajectory | None:
+        if self.high is not None and self._seen is None:
+            if int(observation.tracker_mask.sum()) >= self.high.config.samples:
+                self._seen = (*flight_window(observation), self.high.feet(observation).copy())
+        before, begun = self._agent.decision, time.perf_counter()
+        command = self._agent.act(observation)
+        if self._agent.decision is not before:
+            self.plan_ms.append(round(1e3 * (time.perf_counter() - begun), 2))
+        return command
+
+    def end_stroke(self) -> None:
+        """Was the last decision inside the support?"""
+        decision, seen, found, flop = self._agent.decision, self._seen, self._found, self._spent.flop
+        self._seen = self._found = None
+        if self.high is None or decision is None or seen is None:
+            return
+        macro: Array = getattr(self._agent, "macro", None)
+        if macro is None:
+            macro = found.macro[int(np.abs(found.target_xy_m - decision.target_xy_m).sum(axis=1).argmin())]
+        self.decided += 1
+        self.outside += self.high.apart(*seen, macro) > NEAR
+        self._spent.flop = flop  # looking on costs the player nothing
+
+    def _looked(self, *situation: Any) -> Any:
+        self._found = self._look(*situation)
+        return self._found
+
+
+def own_returns(rally: matches.Rally) -> int:
+    """Strokes of the robot, without its service and a last one that was a fault."""
+    lost = rally.winner == 1 and rally.why in ("net", "out") and rally.strokes[-1].side == 0
+    return sum(s.side == 0 for s in rally.strokes[1:]) - lost * (rally.length > 1)
+
+
+def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
+    """The rallies of a row and a training seed that are not there yet."""
+    name, seed, folder, o = job
+    build.use_one_thread()
+    row, out = ROWS[name], o.out / f"{name}_{seed}.jsonl"
+    c = config.load("badminton", [*row.sets, *([f"agent.weights={folder}"] if folder else []), *o.sets])
+    them, spent = matches.HumanSide(matches.Opponent("human", o.split)), Spent()
+    agent = Watched(row.make(c, them, row.tactics), spent)
+    us = matches.RobotSide(c, agent, name)
+    high, low = agent.high, agent.low
+    if high is not None:
+        spent.networks(high.model, high.play, high.anticipation.cover, high.errs)
+    if low is not None:
+        spent.motions(low)
+        if isinstance(low.proposal, nn.Module):
+            spent.networks(low.proposal)
+    whole = list(lines(out))
+    out.write_text("".join(json.dumps(line) + "\n" for line in whole), encoding="utf-8")
+    done = {line["k"] for line in whole}
+    for k in (k for k in range(o.rallies) if k not in done):
+        agent.begin()
+        begun = time.monotonic()
+        rally = matches.play_rally((us, them), k % 2, o.split, 1_000_000 * seed + 1000 * o.seed + k)
+        agent.end_stroke()
+        line = {
+            "k": k, "winner": rally.winner, "why": rally.why, "length": rally.length, "returns": own_returns(rally),
+            "strokes": agent.strokes, "mflop": spent.flop / 1e6, "decided": agent.decided,
+            "outside": int(agent.outside), "plan_ms": agent.plan_ms, "s": time.monotonic() - begun,
+        }  # fmt: skip
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"{name} {seed}: rally {k + 1} of {o.rallies}, {line['s']:.1f} s", flush=True)
+    us.close()
+    return name
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """What was played; a line that was cut off is not."""
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            yield json.loads(text)
+        except json.JSONDecodeError:
+            continue
+
+
+def weights(out: Path, folders: list[Path]) -> list[str]:
+    """Folders of weights, one a training seed: the shipped one (''), and copies of it with other rally levels."""
+    found = [""]
+    for k, folder in enumerate(folders, start=1):
+        whole = out / f"weights_{k}"
+        whole.mkdir(parents=True, exist_ok=True)
+        for name, file in build.FILES.items():
+            other = folder / file
+            shutil.copyfile(
+                other if name in ("rally", "cover") and other.exists() else build.shipped(name), whole / file
+            )
+        found.append(str(whole))
+    return found
+
+
+def share(count: int, of: int) -> str:
+    """In percent, with its interval."""
+    w = wilson(count, of)
+    return f"{100 * w.value:.1f} ({100 * w.lo:.1f} to {100 * w.hi:.1f})"
+
+
+def table_line(name: str, seeds: list[list[dict[str, Any]]]) -> str:
+    """Markdown of a row's rallies, a list for each training seed."""
+    played = [line for seed in seeds for line in seed]
+    decided = [line for line in played if line["winner"] >= 0]
+    won = [line for line in decided if line["winner"] == 0]
+    good = sum(line["winner"] == 0 or line["returns"] >= RETURNS for line in played)
+    strokes, asked = (sum(line[key] for line in played) for key in ("strokes", "decided"))
+    plan_ms = [ms for line in played for ms in line["plan_ms"]]
+    ends = [Counter(line["why"] for line in decided if line["winner"] == side).most_common() for side in (0, 1)]
+    apart = [f"{100 * np.mean([line['winner'] == 0 for line in seed]):.0f}" for seed in seeds]
+    cells = [
+        name, str(len(played)), share(len(won), len(decided)), " ".join(apart), share(good, len(played)),
+        f"{np.mean([line['returns'] for line in played]):.2f}",
+        f"{sum(line['mflop'] for line in played) / max(strokes, 1):.0f}",
+        f"{np.median(plan_ms):.1f}" if plan_ms else "-",
+        f"{100 * sum(line['outside'] for line in played) / asked:.1f}" if asked else "-",
+        *(", ".join(f"{why} {count}" for why, count in side) or "-" for side in ends),
+        f"{np.mean([line['s'] for line in played]):.1f}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+HEADS = (
+    "row", "rallies", "won %", "by training seed", "success %", "own returns", "MFLOP a stroke", "plan ms p50",
+    "outside %", "won by", "lost by", "s a rally",
+)  # fmt: skip
+
+
+def table(out: Path) -> str:
+    """Markdown of all rows that were played."""
+    rows = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+    for name in ROWS:
+        seeds = [list(lines(path)) for path in sorted(out.glob(f"{name}_[0-9].jsonl"))]
+        if any(seeds):
+            rows.append(table_line(name, [seed for seed in seeds if seed]))
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW", help=", ".join(ROWS)
+    )
+    parser.add_argument("--rallies", type=int, default=200, help="of each row and training seed")
+    parser.add_argument("--levels", type=Path, nargs="*", default=[], help="folders of other training seeds")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--split", default="test", choices=("val", "test"), help="services, and whom `human` copies")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--set", dest="sets", nargs="*", default=[])
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/hierarchy"))
+    parser.add_argument("--table", action="store_true", help="print what is there and play nothing")
+    o = parser.parse_args()
+    if not o.table:
+        o.out.mkdir(parents=True, exist_ok=True)
+        jobs = [(name, k, folder, o) for k, folder in enumerate(weights(o.out, o.levels)) for name in o.only]
+        with get_context("spawn").Pool(o.workers, maxtasksperchild=1) as pool:
+            for name in pool.imap_unordered(play, jobs, chunksize=1):
+                print(f"{name}: done", flush=True)
+    print(table(o.out))
+
+
+if __name__ == "__main__":
+    main()
