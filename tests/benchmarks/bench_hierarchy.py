@@ -21,16 +21,15 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from hjepa import build, config, matches
 from hjepa.agent import HierarchicalAgent
@@ -40,6 +39,7 @@ from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.flat_rally import FlatRallyAgent
 from hjepa.planning.hierarchy import NEAR, flight_window
+from hjepa.planning.spent import Spent
 from hjepa.planning.tactics import TacticsConfig
 from hjepa.types import Array, JointTrajectory, Observation
 from robots.spec import load_spec
@@ -47,7 +47,7 @@ from robots.spec import load_spec
 RETURNS = 4  # own returns in a rally that are a success, whoever wins it
 # what is not spent on covers goes into more replies, and searches of `flat` are as long as the operations of `ours`
 # allow: measured on val, as was that a flat search does best with most of them in its first decision
-ONE_WAY = TacticsConfig(covers=False, anticipates=False, replies=400)
+ONE_WAY = TacticsConfig(covers=False, anticipates=False, replies=200)
 FLAT_STARTS = 384
 ONCE = ("low.first_starts=8", "low.first_iterations=10", "low.iterations=1", "low.alarm_energy=1e9")
 CEM = ("low.planner=cem", "low.candidates=48", "low.elites=8", *ONCE)
@@ -64,92 +64,38 @@ class Still:
     def act(self, observation: Observation) -> None: ...
 
 
-def levels(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
-    spec = load_spec(c.robot.name)
-    return HierarchicalAgent(build.build_tactician(c, spec, tactics), build.build_low(c, spec))
+class Row(NamedTuple):
+    """What of the configuration differs, and how far the tactician looks."""
 
-
-def joint(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
-    spec = load_spec(c.robot.name)
-    return FlatAgent(build.build_tactician(c, spec, tactics), build.build_low(c, spec))
-
-
-def flat(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
-    spec = load_spec(c.robot.name)
-    return FlatRallyAgent(build.build_tactician(c, spec, tactics), build.build_low(c, spec), FLAT_STARTS)
-
-
-def told(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
-    spec = load_spec(c.robot.name)
-    return HierarchicalAgent(build.build_tactician(c, spec, tactics, matches.foretold(them)), build.build_low(c, spec))
-
-
-def cloned(c: Config, them: matches.HumanSide, tactics: TacticsConfig) -> Any:
-    spec = load_spec(c.robot.name)
-    return ClonedAgent(spec, load_clone(build.weights_path(c, "bc"), spec), build.timing_of(c).latency_s)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A player: how it is made, and what of the configuration differs."""
-
-    make: Callable[[Config, matches.HumanSide, TacticsConfig], Any]
     sets: tuple[str, ...] = ()
     tactics: TacticsConfig = TacticsConfig()
 
 
 ROWS = {
-    "ours": Row(levels),
-    "support": Row(levels, ("high.weights.reach=0",), ONE_WAY),
-    "naive": Row(levels, ("high.weights.reach=0", "high.in_support=false"), ONE_WAY),
-    "flat": Row(flat, CEM, ONE_WAY),
-    "flat-newton": Row(flat, NEWTON, ONE_WAY),
-    "flat-joint": Row(joint),
-    "oracle": Row(told, ("high.weights.mixing=0",)),
-    "no-op": Row(lambda *_: Still()),
-    "bc": Row(cloned),
+    "ours": Row(),
+    "support": Row(("high.weights.reach=0",), ONE_WAY),
+    "naive": Row(("high.weights.reach=0", "high.in_support=false"), ONE_WAY),
+    "flat": Row(CEM, ONE_WAY),
+    "flat-newton": Row(NEWTON, ONE_WAY),
+    "flat-joint": Row(),
+    "oracle": Row(("high.weights.mixing=0",)),
+    "no-op": Row(),
+    "bc": Row(),
 }
 
 
-class Spent:
-    """Operations of networks, counted while they run."""
-
-    def __init__(self) -> None:
-        self.flop = 0.0
-
-    def networks(self, *models: nn.Module) -> None:
-        """Two for each weight and row, of every layer."""
-        for layer in (layer for model in models for layer in model.modules() if not isinstance(layer, nn.Embedding)):
-            count = sum(p.numel() for p in layer.parameters(recurse=False))
-            if count:
-                layer.register_forward_hook(lambda _, given, __, n=count: self._rows(given[0], n))
-
-    def _rows(self, x: Tensor, count: int) -> None:
-        self.flop += 2.0 * count * (x.numel() // x.shape[-1])
-
-    def motions(self, low: Any) -> None:
-        """What the low level's searches score, reachability included."""
-        make = low._residual
-
-        def counted(*situation: Any) -> Any:
-            return Counted(make(*situation), self, low.flop)
-
-        low._residual = counted
-
-
-class Counted:
-    """A residual that notes how many motions it scores."""
-
-    def __init__(self, residual: Any, spent: Spent, flop: float) -> None:
-        self._residual, self._spent, self._flop = residual, spent, flop
-        self.low, self.high = residual.low, residual.high
-
-    def __call__(self, x: Tensor) -> Tensor:
-        self._spent.flop += self._flop * len(x)
-        return self._residual(x)
-
-    def energy(self, x: Tensor) -> Tensor:
-        return 0.5 * (self(x) ** 2).sum(-1)
+def made(name: str, c: Config, them: matches.HumanSide) -> Any:
+    """The agent of a row."""
+    spec = load_spec(c.robot.name)
+    if name == "no-op":
+        return Still()
+    if name == "bc":
+        return ClonedAgent(spec, load_clone(build.weights_path(c, "bc"), spec), build.timing_of(c).latency_s)
+    ask = matches.foretold(them) if name == "oracle" else None
+    high, low = build.build_tactician(c, spec, ROWS[name].tactics, ask), build.build_low(c, spec)
+    if name == "flat-joint":
+        return FlatAgent(high, low)
+    return FlatRallyAgent(high, low, FLAT_STARTS) if name.startswith("flat") else HierarchicalAgent(high, low)
 
 
 class Watched:
@@ -217,10 +163,11 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
     """The rallies of a row and a training seed that are not there yet."""
     name, seed, folder, o = job
     build.use_one_thread()
-    row, out = ROWS[name], o.out / f"{name}_{seed}.jsonl"
-    c = config.load("badminton", [*row.sets, *([f"agent.weights={folder}"] if folder else []), *o.sets])
+    out = o.out / f"{name}_{seed}.jsonl"
+    c = config.load("badminton", [*ROWS[name].sets, *([f"agent.weights={folder}"] if folder else []), *o.sets])
     them, spent = matches.HumanSide(matches.Opponent("human", o.split)), Spent()
-    agent = Watched(row.make(c, them, row.tactics), spent)
+    player = made(name, c, them)
+    agent = Watched(player, spent)
     us = matches.RobotSide(c, agent, name)
     high, low = agent.high, agent.low
     if high is not None:
@@ -231,6 +178,8 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
             spent.networks(low.proposal)
     whole = list(lines(out))
     out.write_text("".join(json.dumps(line) + "\n" for line in whole), encoding="utf-8")
+    if isinstance(player, ClonedAgent):
+        spent.networks(player.clone)
     done = {line["k"] for line in whole}
     for k in (k for k in range(o.rallies) if k not in done):
         agent.begin()
