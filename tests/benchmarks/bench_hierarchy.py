@@ -20,8 +20,6 @@ import json
 import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +32,7 @@ from torch import nn
 from hjepa import build, config, matches
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
-from hjepa.evaluation.metrics import wilson
+from hjepa.errors import DataError
 from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.flat_rally import FlatRallyAgent
@@ -43,8 +41,8 @@ from hjepa.planning.spent import Spent
 from hjepa.planning.tactics import TacticsConfig
 from hjepa.types import Array, JointTrajectory, Observation
 from robots.spec import load_spec
+from tests.benchmarks.rally_table import lines, table
 
-RETURNS = 4  # own returns in a rally that are a success, whoever wins it
 # what is not spent on covers goes into more replies, and searches of `flat` are as long as the operations of `ours`
 # allow: measured on val, as was that a flat search does best with most of them in its first decision
 ONE_WAY = TacticsConfig(covers=False, anticipates=False, replies=200)
@@ -180,6 +178,8 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
     out.write_text("".join(json.dumps(line) + "\n" for line in whole), encoding="utf-8")
     if isinstance(player, ClonedAgent):
         spent.networks(player.clone)
+    if any((line["split"], line["seed"]) != (o.split, o.seed) for line in whole):
+        raise DataError(f"{out} holds rallies of another --split or --seed; choose another --out")
     done = {line["k"] for line in whole}
     for k in (k for k in range(o.rallies) if k not in done):
         agent.begin()
@@ -187,7 +187,8 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
         rally = matches.play_rally((us, them), k % 2, o.split, 1_000_000 * seed + 1000 * o.seed + k)
         agent.end_stroke()
         line = {
-            "k": k, "winner": rally.winner, "why": rally.why, "length": rally.length, "returns": own_returns(rally),
+            "k": k, "split": o.split, "seed": o.seed, "winner": rally.winner, "why": rally.why,
+            "length": rally.length, "returns": own_returns(rally),
             "strokes": agent.strokes, "mflop": spent.flop / 1e6, "decided": agent.decided,
             "outside": int(agent.outside), "plan_ms": agent.plan_ms, "s": time.monotonic() - begun,
         }  # fmt: skip
@@ -198,19 +199,12 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
     return name
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """What was played; a line that was cut off is not."""
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            yield json.loads(text)
-        except json.JSONDecodeError:
-            continue
-
-
 def weights(out: Path, folders: list[Path]) -> list[str]:
     """Folders of weights, one a training seed: the shipped one (''), and copies of it with other rally levels."""
     found = [""]
     for k, folder in enumerate(folders, start=1):
+        if not any((folder / build.FILES[name]).exists() for name in ("rally", "cover")):
+            raise SystemExit(f"--levels: '{folder}' holds no rally.safetensors or cover.safetensors")
         whole = out / f"weights_{k}"
         whole.mkdir(parents=True, exist_ok=True)
         for name, file in build.FILES.items():
@@ -220,50 +214,6 @@ def weights(out: Path, folders: list[Path]) -> list[str]:
             )
         found.append(str(whole))
     return found
-
-
-def share(count: int, of: int) -> str:
-    """In percent, with its interval."""
-    w = wilson(count, of)
-    return f"{100 * w.value:.1f} ({100 * w.lo:.1f} to {100 * w.hi:.1f})"
-
-
-def table_line(name: str, seeds: list[list[dict[str, Any]]]) -> str:
-    """Markdown of a row's rallies, a list for each training seed."""
-    played = [line for seed in seeds for line in seed]
-    decided = [line for line in played if line["winner"] >= 0]
-    won = [line for line in decided if line["winner"] == 0]
-    good = sum(line["winner"] == 0 or line["returns"] >= RETURNS for line in played)
-    strokes, asked = (sum(line[key] for line in played) for key in ("strokes", "decided"))
-    plan_ms = [ms for line in played for ms in line["plan_ms"]]
-    ends = [Counter(line["why"] for line in decided if line["winner"] == side).most_common() for side in (0, 1)]
-    apart = [f"{100 * np.mean([line['winner'] == 0 for line in seed]):.0f}" for seed in seeds]
-    cells = [
-        name, str(len(played)), share(len(won), len(decided)), " ".join(apart), share(good, len(played)),
-        f"{np.mean([line['returns'] for line in played]):.2f}",
-        f"{sum(line['mflop'] for line in played) / max(strokes, 1):.0f}",
-        f"{np.median(plan_ms):.1f}" if plan_ms else "-",
-        f"{100 * sum(line['outside'] for line in played) / asked:.1f}" if asked else "-",
-        *(", ".join(f"{why} {count}" for why, count in side) or "-" for side in ends),
-        f"{np.mean([line['s'] for line in played]):.1f}",
-    ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
-
-
-HEADS = (
-    "row", "rallies", "won %", "by training seed", "success %", "own returns", "MFLOP a stroke", "plan ms p50",
-    "outside %", "won by", "lost by", "s a rally",
-)  # fmt: skip
-
-
-def table(out: Path) -> str:
-    """Markdown of all rows that were played."""
-    rows = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
-    for name in ROWS:
-        seeds = [list(lines(path)) for path in sorted(out.glob(f"{name}_[0-9].jsonl"))]
-        if any(seeds):
-            rows.append(table_line(name, [seed for seed in seeds if seed]))
-    return "\n".join(rows)
 
 
 def main() -> None:
@@ -286,7 +236,7 @@ def main() -> None:
         with get_context("spawn").Pool(o.workers, maxtasksperchild=1) as pool:
             for name in pool.imap_unordered(play, jobs, chunksize=1):
                 print(f"{name}: done", flush=True)
-    print(table(o.out))
+    print(table(o.out, list(ROWS)))
 
 
 if __name__ == "__main__":
