@@ -373,8 +373,7 @@ def foretold(them: HumanSide) -> Ask:
         if struck.shot is None:
             return Told(lost=struck.why != "left")
         back = _turned(struck.shot)
-        lost = _fault(struck.shot) == "net" or _leaves(back)
-        return Told(lost, struck.time_s, back.type, _usually_met(back), _met_after(back))
+        return Told(_leaves(back), struck.time_s, back.type, _usually_met(back), _met_after(back))
 
     return ask
 

@@ -138,8 +138,21 @@ def test_who_is_told_the_answer_knows_what_wins_at_once_and_what_is_covered(away
     assert isinstance(t, ToldTactician)
     chances = told(t, TacticsConfig()).chances(shots([(-3.2, 0.5), (-6.2, 2.2)]), FEET)
     np.testing.assert_allclose(chances, [chance, 1.0], atol=0.02)
-    assert [shot[0] for shot in ask.shots] == [3, 3] and ask.shots[0][4:] == pytest.approx((3.2, -0.5, 1.2))
-    assert ask.shots[0][1] < 0.0  # hit in the robot's half: the world frame
+    short = np.array([s for s in ask.shots if s[4] < 5.0])
+    assert len(short) == t.tries and (short[:, 0] == 3).all() and len(ask.shots) == 2 * t.tries
+    np.testing.assert_allclose(short[:, 4:].mean(axis=0), [3.2, -0.5, 1.2], atol=0.2)  # as it may come out
+    assert len(np.unique(short[:, 4])) == t.tries
+    assert (short[:, 1] < 0.5).all()  # hit in the robot's half: the world frame
+
+
+def test_who_is_told_asks_about_the_cheapest_shots_alone() -> None:
+    ask = Asked(False)
+    c = config.load("badminton", ["high.shortlist=2", "high.weights.mixing=0", "high.weights.reach=0"])
+    t = told(build.build_tactician(c, load_spec("courtbot"), TacticsConfig(), ask), TacticsConfig())
+    found = shots([(-3.2, 0.5), (-6.2, 2.2), (-3.0, 0.0)])._replace(log_prior=np.array([-9.0, 0.0, 0.0]))
+    chances = t.chances(found, FEET)
+    assert chances[0] == 0.0 and chances[1] == pytest.approx(1.0) and chances[2] > 0.4
+    assert len(ask.shots) == 2 * t.tries
 
 
 def test_without_a_rally_it_is_the_plain_high_level(made: Tactician) -> None:
