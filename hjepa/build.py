@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from hjepa.planning.objectives import LowWeights, PointGoal
 from hjepa.planning.protocols import Planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.planning.tactics import Tactician, TacticsConfig
+from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Goal, RobotSpec
@@ -116,15 +118,19 @@ def build_high(config: Config, name: str = "hjepa") -> HighPlanner:
     return HighPlanner(high_model(config), TYPES, high_settings(config, name))
 
 
-def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig) -> Tactician:
-    """The high level that knows the rally; WeightsError if the cover level's weights are another robot's."""
+def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask: Ask | None = None) -> Tactician:
+    """The high level that knows the rally, and, if it may ask, what the opponent will answer; WeightsError if the cover
+    level's weights are another robot's."""
     path = weights_path(config, "cover")
     bundle = load_cover(path)
     check_robot(path, bundle.header, spec, "hjepa train cover")
     play = load_rally_level(weights_path(config, "rally"))
     settings = replace(high_settings(config), win=tactics.win)
     anticipation, model = Anticipation(bundle.cover, WAITING), high_model(config)
-    return Tactician(model, TYPES, settings, play=play, anticipation=anticipation, errs=bundle.risk, tactics=tactics)
+    parts: dict[str, Any] = {"play": play, "anticipation": anticipation, "errs": bundle.risk, "tactics": tactics}
+    if ask is not None:
+        return ToldTactician(model, TYPES, settings, ask=ask, **parts)
+    return Tactician(model, TYPES, settings, **parts)
 
 
 def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePlanner:

@@ -121,6 +121,7 @@ class HighSection(Section):
     shortlist: int = key(8, "of the macro-actions, cheapest first: the low level is asked about these", ge=1)
     samples: int = key(6, "tracker samples of the incoming flight before anything is decided", ge=6, le=40)
     prior_floor: float = key(0.003, "macro-actions less probable than this are outside the support", ge=0, lt=1)
+    in_support: bool = key(True, "search among what real players answer with; false: any type, place and tempo")
     margin_m: float = key(0.45, "targets lie this far (m) inside the lines", ge=0, lt=2)
     behind_net_m: float = key(0.60, "targets lie this far (m) behind the net", ge=0, lt=6)
     net_margin_m: float = key(0.10, "predicted height (m) over the tape", ge=0)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,12 +46,14 @@ class Watched(NamedTuple):
     @property
     def seen(self) -> NDArray[np.bool_]:
         """(N,) True for shots over the net: those that an observer may be asked about."""
-        known: NDArray[np.bool_] = np.isfinite(self.landing_m).all(axis=1) & np.isfinite(self.q_rad).all(axis=(1, 2))
-        return known & (np.nan_to_num(self.landing_m[:, 0]) > 0.0)
+        known = np.isfinite(self.landing_m).all(axis=1) & np.isfinite(self.q_rad).all(axis=(1, 2))
+        over: NDArray[np.bool_] = known & (np.nan_to_num(self.landing_m[:, 0]) > 0.0)
+        return over
 
     def rows(self, which: NDArray[np.bool_]) -> Watched:
         """Some of them."""
-        return Watched(*(part[which] for part in self))
+        columns: list[Any] = [part[which] for part in self]
+        return Watched(*columns)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,6 @@ class _Job(NamedTuple):
 
 def watch(config: Config, out: Path, strokes: int, workers: int = 2, progress: Report | None = None) -> Watched:
     """Play strokes of the configured feed with the configured agent, in spawned processes, and keep what is seen."""
-    from hjepa import api
 
     out.mkdir(parents=True, exist_ok=True)
     settings = config.model_copy(update={"task": config.task.model_copy(update={"strokes": strokes})})
@@ -108,17 +109,16 @@ def _play(job: _Job) -> int:
     with closing(system.world()) as world:
         for played in run(world, agent, feed, starts, replan_period_ms=period, seed=seed, record=True):
             r = played.result
-            hidden = isinstance(low, FeintPlanner) and low.hidden is not None
-            found.append((*_seen(played.recording, r.contact_s), r.landing_xy_m, r.target_xy_m, r.returned, hidden))
+            feint = isinstance(low, FeintPlanner) and low.hidden is not None
+            found.append((*_seen(played.recording, r.contact_s), r.landing_xy_m, r.target_xy_m, r.returned, feint))
     q, dq, shuttle, landing, target, returned, hidden = (np.array(x) for x in zip(*found, strict=True))
-    save_arrays(
-        Path(job.path), Watched(feed.id.astype(np.int64), q, dq, shuttle, landing, target, returned, hidden)._asdict()
-    )
+    columns: list[Any] = [feed.id.astype(np.int64), q, dq, shuttle, landing, target, returned, hidden]
+    save_arrays(Path(job.path), Watched(*columns)._asdict())
     return len(job.rows)
 
 
 def _seen(recording: Recording | None, contact_s: float, look: ObserverConfig = LOOK) -> tuple[Array, Array, Array]:
-    """Joints (T, J), their speeds (T, J) and the shuttle (6,) up to the last look; all stood still before the launch."""
+    """Joints (T, J), speeds (T, J) and the shuttle (6,) up to the last look. All stood still before the launch."""
     nothing = np.full((look.instants, look.joints), np.nan)
     if recording is None or not contact_s > look.hinge_s + 0.05:
         return nothing, nothing, np.full(6, np.nan)
@@ -130,7 +130,7 @@ def _seen(recording: Recording | None, contact_s: float, look: ObserverConfig = 
     return now, (now - before) / step, np.concatenate([place, (place - earlier) / (2 * step)])
 
 
-def _at(at_s: Array, times: Array, x: Array) -> Array:
+def _at(at_s: NDArray[Any], times: Array, x: Array) -> Array:
     return np.stack([np.interp(at_s, times, x[:, j]) for j in range(x.shape[1])], axis=-1)
 
 

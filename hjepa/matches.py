@@ -8,9 +8,10 @@ own frame has it at x < 0 too, so side 1's is turned by 180 degrees. Legend: N s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,12 +24,15 @@ from hjepa.evaluation.feasible import stand
 from hjepa.planning.anticipation import AnticipationConfig, on_the_way
 from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.tactics import Seen, Tactician, TacticsConfig
+from hjepa.planning.told import Ask, Told
+from hjepa.protocols import Agent
 from hjepa.tasks.badminton import flight
+from hjepa.tasks.badminton.classify import classify, robot_features
 from hjepa.tasks.badminton.court import in_singles, net_height_at
 from hjepa.tasks.badminton.opponents import Opponent, Service, Shot, service
 from hjepa.tasks.badminton.rallies import Rallies
 from hjepa.tasks.badminton.strokes import TYPES
-from hjepa.types import NS, Array, JointTrajectory, Launch, RobotSpec, RobotState
+from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Outcome, RobotSpec, RobotState
 from hjepa.viewer.rally_film import RallyScene, turned
 from hjepa.viewer.scene import StrokeScene, chain_points, interpolate
 
@@ -72,6 +76,14 @@ class Side(Protocol):
     def met(self, land_m: Array) -> None: ...
 
 
+class Player(Agent, Protocol):
+    """An agent whose strokes have names. If it has a tactician as `high`, that is told the rally and says where to
+    wait; if it has a `low` level, that learns nothing from a missed shuttle."""
+
+    @property
+    def decision(self) -> Decision | None: ...
+
+
 class HumanSide:
     """An opponent with human limits."""
 
@@ -79,15 +91,26 @@ class HumanSide:
         self.name, self._opponent = opponent.name, opponent
         self._feet = np.zeros(2)
         self._rng = np.random.default_rng(0)
+        self._expected_s = SERVED_S
 
     def begin(self, feet_m: Array, seed: int) -> None:
         self._feet, self._rng = TURN2 * feet_m, np.random.default_rng([seed, 53])
+        self._expected_s = SERVED_S
 
     def receive(self, shot: Shot, other_m: Array, now_s: float) -> Struck:
         answer = self._opponent.answer(_turned(shot), self._feet, TURN2 * other_m, self._rng)  # they stand at x > 0
         self._feet = answer.feet_m
-        back = None if answer.shot is None else _turned(answer.shot)
-        return Struck(answer.time_s, back, TURN2 * self._feet, answer.why)
+        if answer.shot is None:
+            return Struck(answer.time_s, None, TURN2 * self._feet, answer.why)
+        self._expected_s = _met_after(answer.shot)
+        return Struck(answer.time_s, _turned(answer.shot), TURN2 * self._feet)
+
+    def foretell(self, shot: Shot, other_m: Array) -> Struck:
+        """What it will make of a shot that answers its own when that is usually met; it itself stays as it is."""
+        twin = copy.copy(self)
+        twin._rng = copy.deepcopy(self._rng)
+        twin.wait(self._expected_s)
+        return twin.receive(shot, other_m, 0.0)
 
     def wait(self, time_s: float) -> None:
         self._feet = self._opponent.recovered(self._feet, time_s)
@@ -103,21 +126,20 @@ class HumanSide:
 
 
 class RobotSide:
-    """A robot in its own half, with a high and a low level; a tactician as high level also says where to wait."""
+    """A robot in its own half."""
 
-    def __init__(self, config: Config, high: HighPlanner, name: str) -> None:
-        self.name, self.high = name, high
+    def __init__(self, config: Config, agent: Player, name: str) -> None:
+        self.name, self._agent = name, agent
+        self.high: Any = getattr(agent, "high", None)
+        self._low: Any = getattr(agent, "low", None)
         self._system = api.load(config)
         self.spec = self._system.spec
         self._world = self._system.world()
-        self._low = build.build_low(config, self.spec)
-        self._agent = HierarchicalAgent(high, self._low)
         self._state = RobotState(self.spec.q_home_rad.copy(), np.zeros(self.spec.joints))
         self._seed = self._strokes = 0
         self._contact_tick = -1
         self._began_s = 0.0
         self.track: list[tuple[float, Array]] = []  # of the rally: time since the service, joints
-        self._last_type = "lob"
         self._expected_s = SERVED_S
         self._command: JointTrajectory | None = None
 
@@ -166,12 +188,9 @@ class RobotSide:
         if not outcome.hit:
             return Struck(float("nan"), None, self.feet(), "missed")
         self._contact_tick = tick
-        goal = self._agent.thought.goal
-        named = goal.type if goal is not None and goal.type in TYPES else self._last_type
-        self._last_type = named
-        fall = flight.land(outcome.contact_m[None], outcome.u_out_m_s[None])
-        self._expected_s = MET * float(fall.time_s[0])  # when the own shot will be met is not known, how it flies is
-        shot_out = Shot(outcome.contact_m.copy(), outcome.u_out_m_s.copy(), TYPES.index(named))
+        named = self._named(shot, outcome)
+        shot_out = Shot(outcome.contact_m.copy(), outcome.u_out_m_s.copy(), named)
+        self._expected_s = _met_after(shot_out)  # when the own shot will be met is not known, how it flies is
         return Struck(float(outcome.contact_s), shot_out, self.feet())
 
     def wait(self, time_s: float) -> None:
@@ -194,9 +213,17 @@ class RobotSide:
                 self._agent.act(seen)  # for what it learns from how the stroke came out; its recovery is not followed
         self._state = self._world.joints()
 
+    def _named(self, shot: Shot, outcome: Outcome) -> int:
+        """Type of the stroke that answered a shot: the one that was meant, else what its flight looks like."""
+        decision = self._agent.decision
+        if decision is not None and decision.type in TYPES:
+            return TYPES.index(decision.type)
+        answered = shot.x_m, shot.v_m_s, outcome.contact_s, outcome.contact_m, outcome.u_out_m_s
+        return int(classify(robot_features(*(np.asarray(part)[None] for part in answered)))[0].argmax())
+
     def _past(self, stamp_ns: int) -> bool:
         """True once the planned contact has gone by: the shuttle was missed, and nothing is to be learned from that."""
-        plan = self._low.committed
+        plan = None if self._low is None else self._low.committed
         return plan is not None and stamp_ns > plan.event_ns + MISSED_NS
 
     def _note(self, tick: int) -> None:
@@ -215,7 +242,7 @@ class RobotSide:
         self._world.send(self._command)
 
     def _place(self) -> Array:
-        if not isinstance(self.high, Tactician):
+        if not isinstance(self.high, Tactician) or not self.high.tactics.anticipates:
             return self.spec.q_home_rad[:2]
         seed = self._seed * 1000 + self._strokes
         return self.high.wait_at(self.feet(), self._expected_s, seed)
@@ -332,6 +359,25 @@ def _usually_met(shot: Shot) -> Array:
     return np.asarray(x[0, :2])
 
 
+def _met_after(shot: Shot) -> float:
+    """How long it takes (s) until a shot is usually met."""
+    return MET * float(flight.land(shot.x_m[None], shot.v_m_s[None]).time_s[0])
+
+
+def foretold(them: HumanSide) -> Ask:
+    """What an opponent will make of the robot's ideal shots, asked of it itself: for upper bounds."""
+
+    def ask(kind: int, hit_m: Array, target_m: Array, floor_s: float, feet_m: Array) -> Told:
+        v, _ = flight.solve_launch(hit_m[None], np.append(target_m, 0.0)[None], np.array([floor_s]))
+        struck = them.foretell(_turned(Shot(hit_m, v[0], kind)), TURN2 * feet_m)
+        if struck.shot is None:
+            return Told(lost=struck.why != "left")
+        back = _turned(struck.shot)
+        return Told(_leaves(back), struck.time_s, back.type, _usually_met(back), _met_after(back))
+
+    return ask
+
+
 class Score(NamedTuple):
     """Points of both sides."""
 
@@ -396,15 +442,16 @@ def robot(
 ) -> RobotSide:
     """A robot whose shots are chosen as `high` says: the tactician, the level without a rally, or any it can play."""
     spec = api.load(config).spec
+    low = build.build_low(config, spec)
     if high == "hjepa":
         tactics = TacticsConfig(cooperative=cooperative, robot=against_robot)
-        return RobotSide(config, build.build_tactician(config, spec, tactics), name or high)
+        return RobotSide(config, HierarchicalAgent(build.build_tactician(config, spec, tactics), low), name or high)
     settings = build.high_settings(config)
     plain = build.build_high(config)
     if high == "random":
         settings = replace(settings, win=0.0, support=0.0, name=0.0, reach=0.0, mixing=1.0)
         plain = HighPlanner(plain.model, TYPES, settings)
-    return RobotSide(config, plain, name or high)
+    return RobotSide(config, HierarchicalAgent(plain, low), name or high)
 
 
 def scenes(rally: Rally, spec: RobotSpec) -> RallyScene:

@@ -26,13 +26,24 @@ from hjepa.types import NS, Array, Goal, Observation
 
 USUAL_MARGIN_M = 0.30  # real strokes that land nearer to a line are no examples; those of a lob need to be deep
 NET_M, HALF_LENGTH_M, HALF_SINGLES_M = 1.524, 6.70, 2.59  # BWF Law 1; planning knows no task
+NEAR = 1.0  # 99 % of real strokes are nearer than this to a macro-action of the codebook, in units of AIM
+AIM = torch.tensor([2.0, 1.7, 0.4])  # of placement (m, m) and tempo (s): about a standard deviation of real strokes
 
 
 class Readable(Protocol):
     """The readings of an embedding that the decision uses."""
 
     @property
+    def landing_m(self) -> Tensor: ...
+
+    @property
+    def floor_s(self) -> Tensor: ...
+
+    @property
     def net_height_m(self) -> Tensor: ...
+
+    @property
+    def hit_m(self) -> Tensor: ...
 
 
 class Shots(Protocol):
@@ -63,6 +74,7 @@ class HighPlanConfig:
 
     candidates: int = 16
     shots: tuple[str, ...] = ()  # types that the robot can play; (): all
+    in_support: bool = True  # False: macro-actions are drawn uniformly, and no prior or name is asked
     prior_floor: float = 0.003  # macro-actions less probable than this are outside the support
     margin_m: float = 0.45  # targets lie this far inside the singles court
     behind_net_m: float = 0.60  # and this far behind the net: nearer ones pass the tape by less than a plan is sure of
@@ -134,6 +146,9 @@ class HighPlanner:
         self._decided = False
         self._able = torch.tensor([not config.shots or name in config.shots for name in self.types])
         self._allowed = _inside(model.codebook[:, 1:3], config)
+        kinds = model.codebook[:, 0].long().unique()
+        able = kinds[self._able[kinds]]
+        self._kinds = able if len(able) else kinds
         self.candidates(np.zeros((config.window, 3)), np.zeros(config.window))  # the first decision is as fast as any
 
     def reset(self, seed: int = 0) -> None:
@@ -145,9 +160,11 @@ class HighPlanner:
         """Macro-actions for an incoming window (K, 3), mask (K,) (hitter at x > 0) and the robot's feet (2,), world."""
         c, model = self.config, self.model
         self._seen = seen = self._see(window, mask, feet_xy_m)
-        log_prior = model.code_log_prior(seen.context(1), seen.s_in)[0].masked_fill(~self._allowed, -torch.inf)
-        codes = log_prior.topk(c.candidates).indices
-        return self._weighed(seen, self._scattered(model.codebook[codes]), log_prior[codes], codes)
+        if not c.in_support:
+            return self._weighed(seen, self._anywhere(), torch.zeros(c.candidates), torch.arange(c.candidates))
+        every = model.code_log_prior(seen.context(1), seen.s_in)[0].masked_fill(~self._allowed, -torch.inf)
+        log_prior, codes = every.topk(c.candidates)
+        return self._weighed(seen, self._scattered(model.codebook[codes]), log_prior, codes)
 
     def _see(self, window: Array, mask: Array, feet_xy_m: Array | None) -> Incoming:
         hitter = None if feet_xy_m is None else -_row(feet_xy_m)
@@ -159,6 +176,8 @@ class HighPlanner:
         many, context = seen.s_in.expand(len(w), -1), seen.context(len(w))
         ahead = model.predict(context, many, w)
         named = model.named_logits(ahead, many).softmax(-1).gather(1, w[:, :1].long())[:, 0]
+        if not c.in_support:
+            named = torch.ones_like(named)
         net = model.read(ahead, many).net_height_m
         wins = model.win_probability(ahead, many, context)
         able = self._able[w[:, 0].long()]
@@ -207,6 +226,33 @@ class HighPlanner:
         depth = place[:, :1].clamp(c.margin_m - HALF_LENGTH_M, -c.behind_net_m)
         wide = HALF_SINGLES_M - c.margin_m
         return torch.cat([depth, place[:, 1:].clamp(-wide, wide)], dim=-1)
+
+    def _anywhere(self) -> Tensor:
+        """Macro-actions (C, 4), uniform over types, the singles court and the tempos that there are."""
+        rng = np.random.default_rng([self._seed, 2])
+        kinds = self._kinds[torch.from_numpy(rng.integers(len(self._kinds), size=self.config.candidates))]
+        tempo = self.model.codebook[:, 3]
+        low = np.array([-HALF_LENGTH_M, -HALF_SINGLES_M, float(tempo.min())])
+        high = np.array([0.0, HALF_SINGLES_M, float(tempo.max())])
+        aim = torch.from_numpy(rng.uniform(low, high, (self.config.candidates, 3))).float()
+        return torch.cat([kinds[:, None].float(), aim], dim=-1)
+
+    @torch.no_grad()
+    def called(self, s: Tensor, s_in: Tensor) -> Tensor:
+        """Macro-actions (N, 4) that embeddings (N, D) say they are, in answer to s_in (N, D)."""
+        read = self.model.read(s, s_in)
+        kinds = self.model.named_logits(s, s_in).argmax(-1)
+        return torch.cat([kinds[:, None].float(), read.landing_m, read.floor_s[:, None]], dim=-1)
+
+    @torch.no_grad()
+    def apart(self, window: Array, mask: Array, feet_xy_m: Array, macro: Array) -> float:
+        """How far a macro-action (4,) is from the support: from the nearest one of its type that real players answer
+        the window with, in units of AIM; inf if there is none. Beyond NEAR it is outside."""
+        seen = self._see(window, mask, feet_xy_m)
+        likely = self.model.code_log_prior(seen.context(1), seen.s_in)[0] >= np.log(self.config.prior_floor)
+        w, codes = _row(macro), self.model.codebook
+        gaps = ((codes[:, 1:] - w[:, 1:]) / AIM).norm(dim=-1)[likely & (codes[:, 0] == w[:, 0])]
+        return float(gaps.min()) if len(gaps) else float("inf")
 
     def energies(self, candidates: Candidates, reach: Array) -> Array:
         """(C,) with the low level's energies (C,) and this stroke's draw of the mixed strategy."""

@@ -64,7 +64,8 @@ class TacticsConfig:
 
     replies: int = 24  # K of each candidate
     step_m: float = 0.9  # between places at which what is covered is looked at
-    covers: bool = True  # what the robot can return counts; False: one-way hierarchy
+    covers: bool = True  # what the robot can return, and what may go wrong, count; False: one-way hierarchy
+    anticipates: bool = True  # wait where replies are expected; False: at home
     meets: float = 0.75  # share of a flight to the floor after which the opponent usually meets the shuttle
     met: float = 0.9  # share of its way that a shuttle has gone by then
     cooperative: bool = False  # rallies as long as they can be, instead of points
@@ -107,7 +108,7 @@ class Tactician(HighPlanner):
     @torch.no_grad()
     def energies(self, candidates: Candidates, reach: Array) -> Array:
         """As a HighPlanner's, with chances of winning that know what may go wrong."""
-        if not self.history:
+        if not self.history or not self.tactics.covers:
             return super().energies(candidates, reach)
         kind, target = (torch.from_numpy(x).float() for x in (candidates.macro[:, 0], candidates.target_xy_m))
         p = torch.sigmoid(self.errs(kind.long(), target, torch.from_numpy(reach).float())).double().numpy()
@@ -118,7 +119,7 @@ class Tactician(HighPlanner):
         """Chances (C,) of winning if the stroke comes off; in a cooperative game, of the rally going on."""
         c, count, k = self.tactics, len(found.win), self.tactics.replies
         generator = torch.Generator().manual_seed(self._seed)
-        kind, land, tempo = self._met(found, feet_m)
+        kind, land, tempo = self.met_at(torch.from_numpy(found.macro).float(), feet_m)
         s = self.play.state(self.history[-LONGEST:]).expand(count, -1)
         ahead = self.play.after(s, kind, land, tempo)
         many = ahead.repeat_interleave(k, 0)
@@ -135,9 +136,10 @@ class Tactician(HighPlanner):
         ours = covered * (1.0 - theirs.view(count, k).double().numpy())
         return ends + goes_on * np.asarray(ours.mean(axis=1))
 
-    def _met(self, found: Candidates, feet_m: Array) -> tuple[Tensor, Tensor, Tensor]:
-        """Types (C,), where (C, 2) and when (C,) candidates are usually met, in the robot's canonical frame."""
-        c, w = self.tactics, torch.from_numpy(found.macro).float()
+    def met_at(self, w: Tensor, feet_m: Array) -> tuple[Tensor, Tensor, Tensor]:
+        """Types (C,), where (C, 2) and when (C,) macro-actions (C, 4) are usually met, in the robot's canonical frame,
+        if they are played from feet (2,), world."""
+        c = self.tactics
         land = w[:, 1:3] + (1.0 - c.met) * (-torch.from_numpy(feet_m).float() - w[:, 1:3])
         return w[:, 0].long(), land, c.meets * w[:, 3]
 

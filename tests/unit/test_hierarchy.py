@@ -27,6 +27,8 @@ NET_M = torch.tensor([1.8, 3.5, 3.5, 2.0, 2.0, 1.5])
 
 class _Reading(NamedTuple):
     net_height_m: torch.Tensor
+    landing_m: torch.Tensor
+    floor_s: torch.Tensor
 
 
 class ToyShots:
@@ -55,7 +57,7 @@ class ToyShots:
         return w
 
     def read(self, s, s_in=None):
-        return _Reading(NET_M[self._code(s)])
+        return _Reading(NET_M[self._code(s)], s[:, 1:3], s[:, 3])
 
     def named_logits(self, s, s_in=None):
         return 4.0 * torch.nn.functional.one_hot(s[:, 0].long(), 3).float()
@@ -198,3 +200,45 @@ def test_shots_that_the_robot_cannot_play_are_not_considered_unless_nothing_else
     assert len(_planner(shots=("smash",)).candidates(*_window()).types) >= 1
     unusual = _planner(shots=("drop",), prior_floor=0.9).candidates(*_window())
     assert unusual.codes.tolist() == [3]
+
+
+def test_without_the_support_any_type_place_and_tempo_is_drawn_and_no_prior_counts():
+    planner, drawn = _planner(in_support=False, net_margin_m=-9.0), []
+    for seed in range(60):
+        planner.reset(seed)
+        found = planner.candidates(*_window())
+        assert np.array_equal(found.macro, planner.candidates(*_window()).macro)
+        assert len(found.macro) == 6 and not found.log_prior.any() and (found.named == 1.0).all()
+        drawn.append(found.macro)
+    kind, depth, across, tempo = np.concatenate(drawn).T
+    assert np.bincount(kind.astype(int)).min() > 80  # of 360, three types
+    assert depth.min() < -6.5 and depth.max() > -0.3 and np.abs(across).max() > 2.4
+    assert depth.min() >= -6.70 and np.abs(across).max() <= 2.59
+    assert 0.9 <= tempo.min() < 1.0 and 1.6 < tempo.max() <= 1.7
+
+
+def test_without_the_support_only_what_the_robot_can_play_is_drawn():
+    planner = _planner(in_support=False, shots=("clear", "drop"), net_margin_m=-9.0)
+    assert set(planner.candidates(*_window()).types) == {"clear", "drop"}
+
+
+@pytest.mark.parametrize(
+    ("macro", "gap"),
+    [
+        ((1.0, -6.2, 2.0, 1.6), 0.0),
+        ((1.0, -4.2, 2.0, 1.6), 1.0),  # two metres shorter: one unit
+        ((2.0, -3.0, -1.0, 1.8), 2.0),  # 0.8 s slower
+        ((2.0, -2.0, 1.0, 0.9), np.hypot(np.hypot(0.5, 2.0 / 1.7), 0.25)),  # hardly ever played: the other drop counts
+        ((0.0, -6.2, 2.0, 1.6), np.sqrt(2.6**2 + (1.5 / 1.7) ** 2 + 1.25**2)),  # a net shot: no clear is its neighbour
+    ],
+)
+def test_the_support_is_what_real_players_answer_with_by_type(macro, gap):
+    assert _planner().apart(*_window(), np.zeros(2), np.array(macro)) == pytest.approx(gap, abs=1e-5)
+
+
+def test_what_nobody_plays_is_infinitely_far_from_the_support():
+    assert _planner(prior_floor=0.9).apart(*_window(), np.zeros(2), CODES[0].numpy()) == np.inf
+
+
+def test_an_embedding_is_called_by_what_is_read_of_it():
+    assert torch.equal(_planner().called(CODES[:4], torch.zeros(4, 4)), CODES[:4])

@@ -12,6 +12,7 @@ from hjepa import build, config
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.hierarchy import Candidates
 from hjepa.planning.tactics import Seen, Tactician, TacticsConfig
+from hjepa.planning.told import Told, ToldTactician
 from hjepa.types import Array
 from robots.spec import load_spec
 
@@ -110,6 +111,48 @@ def test_a_shot_that_goes_wrong_wins_nothing(made: Tactician) -> None:
     found = shots([(-3.2, 0.0), (-3.3, 0.0)])._replace(codes=np.array([5, 5]))
     easy, wild = t.energies(found, np.array([0.0, 20.0])) - np.array([0.0, t.config.reach * 20.0])
     assert wild > easy + 5.0
+
+
+def test_in_a_one_way_hierarchy_nothing_goes_wrong(made: Tactician) -> None:
+    t = told(made, TacticsConfig(covers=False), errs=hard)
+    found = shots([(-3.2, 0.0), (-3.3, 0.0)])._replace(codes=np.array([5, 5]))
+    easy, wild = t.energies(found, np.array([0.0, 20.0])) - np.array([0.0, t.config.reach * 20.0])
+    assert wild == pytest.approx(easy)
+
+
+class Asked:
+    """Shots further than 5 m are lost; the answers to others fall 9 m to the side, or at the robot's feet."""
+
+    def __init__(self, away: bool) -> None:
+        self.away, self.shots = away, []
+
+    def __call__(self, kind: int, hit_m: Array, target_m: Array, floor_s: float, feet_m: Array) -> Told:
+        self.shots.append((kind, *hit_m, *target_m, floor_s))
+        return Told(bool(target_m[0] > 5.0), 0.9, 4, np.array([-3.0, 9.0 if self.away else 0.0]), 0.8)
+
+
+@pytest.mark.parametrize(("away", "chance"), [(False, 0.5), (True, 0.0)])
+def test_who_is_told_the_answer_knows_what_wins_at_once_and_what_is_covered(away: bool, chance: float) -> None:
+    ask = Asked(away)
+    t = build.build_tactician(config.load("badminton", []), load_spec("courtbot"), TacticsConfig(), ask)
+    assert isinstance(t, ToldTactician)
+    chances = told(t, TacticsConfig()).chances(shots([(-3.2, 0.5), (-6.2, 2.2)]), FEET)
+    np.testing.assert_allclose(chances, [chance, 1.0], atol=0.02)
+    short = np.array([s for s in ask.shots if s[4] < 5.0])
+    assert len(short) == t.tries and (short[:, 0] == 3).all() and len(ask.shots) == 2 * t.tries
+    np.testing.assert_allclose(short[:, 4:].mean(axis=0), [3.2, -0.5, 1.2], atol=0.2)  # as it may come out
+    assert len(np.unique(short[:, 4])) == t.tries
+    assert (short[:, 1] < 0.5).all()  # hit in the robot's half: the world frame
+
+
+def test_who_is_told_asks_about_the_cheapest_shots_alone() -> None:
+    ask = Asked(False)
+    c = config.load("badminton", ["high.shortlist=2", "high.weights.mixing=0", "high.weights.reach=0"])
+    t = told(build.build_tactician(c, load_spec("courtbot"), TacticsConfig(), ask), TacticsConfig())
+    found = shots([(-3.2, 0.5), (-6.2, 2.2), (-3.0, 0.0)])._replace(log_prior=np.array([-9.0, 0.0, 0.0]))
+    chances = t.chances(found, FEET)
+    assert chances[0] == 0.0 and chances[1] == pytest.approx(1.0) and chances[2] > 0.4
+    assert len(ask.shots) == 2 * t.tries
 
 
 def test_without_a_rally_it_is_the_plain_high_level(made: Tactician) -> None:
