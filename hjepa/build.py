@@ -21,8 +21,9 @@ from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.cover import load_cover
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.low import LowBundle, LowLevel, load_low
-from hjepa.models.observer import Observer, load_observer
+from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
+from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
@@ -156,15 +157,15 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(bundle.level, bundle.doubt) if c.adapt and bundle.level.config.context else None
     parts = (bundle.level, bundle.proposal, spec, settings, weights, planner, term, flop, context, True)
-    return FeintPlanner(*parts, observer=observer(config, spec)) if config.high.feint else StrokePlanner(*parts)
+    return FeintPlanner(*parts, observer=onlooker(config, spec)) if config.high.feint else StrokePlanner(*parts)
 
 
-def observer(config: Config, spec: RobotSpec) -> Observer:
+def onlooker(config: Config, spec: RobotSpec) -> Onlooker:
     """Who watches the robot; WeightsError if its weights are missing, damaged or another robot's."""
     path = weights_path(config, "observer")
     bundle = load_observer(path)
     check_robot(path, bundle.header, spec, "hjepa train observer")
-    return bundle.observer
+    return Onlooker(bundle.observer, spec)
 
 
 def _coded(goal: Goal) -> PointGoal:

@@ -22,12 +22,14 @@ from hjepa.covering import home_at, starts_of
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.results import Recording
 from hjepa.models.observer import Observer, ObserverConfig, save_observer
+from hjepa.onlooker import seen
 from hjepa.training.loop import LoopConfig, optimise
 from hjepa.training.shards import spread
-from hjepa.types import Array
+from hjepa.types import Array, RobotSpec
+from robots.spec import load_spec
 
 SHARD = 50
-LOOK = ObserverConfig()
+LOOK = ObserverConfig(0)  # when is looked
 Report = Callable[[int, int, Mapping[str, float]], None]
 
 
@@ -61,11 +63,11 @@ class ObserverTraining:
     """How much is played, and the fit."""
 
     strokes: int = 3000
-    steps: int = 1500
+    steps: int = 600  # more of them learn the strokes by heart
     batch: int = 256
     rate: float = 2e-3
     held_out: float = 0.1
-    noise: float = 0.1  # of the inputs, in their spreads
+    noise: float = 0.02  # of what is seen, in its spreads
     seed: int = 0
 
 
@@ -110,16 +112,26 @@ def _play(job: _Job) -> int:
         for played in run(world, agent, feed, starts, replan_period_ms=period, seed=seed, record=True):
             r = played.result
             feint = isinstance(low, FeintPlanner) and low.hidden is not None
-            found.append((*_seen(played.recording, r.contact_s), r.landing_xy_m, r.target_xy_m, r.returned, feint))
+            found.append(
+                (
+                    *_seen(played.recording, r.contact_s, system.spec.joints),
+                    r.landing_xy_m,
+                    r.target_xy_m,
+                    r.returned,
+                    feint,
+                )
+            )
     q, dq, shuttle, landing, target, returned, hidden = (np.array(x) for x in zip(*found, strict=True))
     columns: list[Any] = [feed.id.astype(np.int64), q, dq, shuttle, landing, target, returned, hidden]
     save_arrays(Path(job.path), Watched(*columns)._asdict())
     return len(job.rows)
 
 
-def _seen(recording: Recording | None, contact_s: float, look: ObserverConfig = LOOK) -> tuple[Array, Array, Array]:
+def _seen(
+    recording: Recording | None, contact_s: float, joints: int, look: ObserverConfig = LOOK
+) -> tuple[Array, Array, Array]:
     """Joints (T, J), speeds (T, J) and the shuttle (6,) up to the last look. All stood still before the launch."""
-    nothing = np.full((look.instants, look.joints), np.nan)
+    nothing = np.full((look.instants, joints), np.nan)
     if recording is None or not contact_s > look.hinge_s + 0.05:
         return nothing, nothing, np.full(6, np.nan)
     times, q, shuttle = recording.times_s, recording.q_rad, recording.shuttle_m
@@ -136,8 +148,9 @@ def _at(at_s: NDArray[Any], times: Array, x: Array) -> Array:
 
 def fit(
     data: Watched,
+    spec: RobotSpec,
     c: ObserverTraining,
-    config: ObserverConfig = LOOK,
+    shuttle: bool = False,
     start: Observer | None = None,
     progress: Report | None = None,
 ) -> tuple[Observer, dict[str, float]]:
@@ -147,19 +160,19 @@ def fit(
     data = data.rows(data.seen)
     order = np.random.default_rng([c.seed, 61]).permutation(len(data.stroke))
     held, kept = (torch.from_numpy(rows) for rows in np.split(order, [round(c.held_out * len(order))]))
-    q, dq, shuttle, landing = tensors(data)
-    observer = Observer(config)
+    numbers, landing = tensors(data, spec, shuttle)
+    observer = Observer(replace(LOOK, numbers=numbers.shape[1], shuttle=shuttle))
     if start is None:
-        observer.fit_scale(q[kept], dq[kept], shuttle[kept])
+        observer.fit_scale(numbers[kept])
     else:
         observer.load_state_dict(start.state_dict())
+    observer.requires_grad_(True)
 
     def step_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(c.seed * 1_000_003 + step)
         rows = kept[torch.randint(len(kept), (c.batch,), generator=generator)]
-        noise = c.noise * torch.randn(c.batch, len(observer.mean), generator=generator) * observer.scale
-        told = observer.told(q[rows], dq[rows], shuttle[rows], noise)
-        return _distance(told, landing[rows]).mean(), {}
+        noise = c.noise * torch.randn(c.batch, numbers.shape[1], generator=generator) * observer.scale
+        return _distance(observer(numbers[rows] + noise), landing[rows]).mean(), {}
 
     def report(step: int, figures: dict[str, float]) -> None:
         if progress:
@@ -169,37 +182,38 @@ def fit(
     observer.eval().requires_grad_(False)
     middle = landing[kept].median(dim=0).values
     figures = {
-        "error_m": float(errors(observer, data.rows(np.isin(np.arange(len(order)), held))).mean()),
+        "error_m": float(_distance(observer(numbers[held]), landing[held]).mean()),
         "error_of_middle_m": float(_distance(middle, landing[held]).mean()),
     }
     return observer, figures
 
 
 @torch.no_grad()
-def errors(observer: Observer, data: Watched) -> Array:
-    """Distance (N,) of where the observer expects the shots of `data` to fall to where they fell, m."""
-    q, dq, shuttle, landing = tensors(data)
-    return _distance(observer(q, dq, shuttle), landing).double().numpy()
+def errors(observer: Observer, data: Watched, spec: RobotSpec) -> Array:
+    """Distance (N,) of where the observer expects the shots of `data` to fall to where they fell, m; all of them must
+    be `seen`."""
+    numbers, landing = tensors(data, spec, observer.config.shuttle)
+    out: Array = _distance(observer(numbers), landing).double().numpy()
+    return out
 
 
-def tensors(data: Watched) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Inputs of an observer, and landing points."""
-    parts = (data.q_rad, data.dq_rad_s, data.shuttle, data.landing_m)
-    q, dq, shuttle, landing = (torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in parts)
-    return q, dq, shuttle, landing
+def tensors(data: Watched, spec: RobotSpec, shuttle: bool) -> tuple[Tensor, Tensor]:
+    """What an observer sees (N, F), and landing points (N, 2)."""
+    numbers = seen(spec, data.q_rad, data.dq_rad_s, data.shuttle if shuttle else None)
+    return torch.from_numpy(numbers).float(), torch.from_numpy(data.landing_m).float()
 
 
 def train_observer(
-    config: Config, data: Path, out: Path, c: ObserverTraining, workers: int, identity: Mapping[str, str],
-    progress: Report | None = None,
-) -> Path:  # fmt: skip
-    """The observer that the low level plans feints against: it has watched plain strokes of the training matches."""
+    config: Config, data: Path, out: Path, c: ObserverTraining, workers: int = 2, progress: Report | None = None
+) -> Path:
+    """The observer that feints are planned against: it has watched plain strokes of the training matches."""
+    spec = load_spec(config.robot.name)
     task = config.task.model_copy(update={"feed": "train"})
-    low = config.low.model_copy(update={"feint": False})
-    seen = watch(config.model_copy(update={"task": task, "low": low}), data, c.strokes, workers, progress)
-    observer, figures = fit(seen, replace(c, seed=config.task.seed), progress=progress)
+    high = config.high.model_copy(update={"feint": False})
+    watched = watch(config.model_copy(update={"task": task, "high": high}), data, c.strokes, workers, progress)
+    observer, figures = fit(watched, spec, c, progress=progress)
     path = out / "observer.safetensors"
-    save_observer(path, observer, {"strokes": len(seen.stroke), "figures": figures, **identity})
+    save_observer(path, observer, {"strokes": len(watched.stroke), "figures": figures, **spec.identity})
     return path
 
 

@@ -73,7 +73,7 @@ class Side(Protocol):
 
     def saw(self, seen: Seen) -> None: ...
 
-    def met(self, land_m: Array) -> None: ...
+    def met(self, hit_m: Array) -> None: ...
 
 
 class Player(Agent, Protocol):
@@ -121,7 +121,7 @@ class HumanSide:
     def saw(self, seen: Seen) -> None:
         pass
 
-    def met(self, land_m: Array) -> None:
+    def met(self, hit_m: Array) -> None:
         pass
 
 
@@ -158,9 +158,9 @@ class RobotSide:
         if isinstance(self.high, Tactician):
             self.high.saw(seen)
 
-    def met(self, land_m: Array) -> None:
+    def met(self, hit_m: Array) -> None:
         if isinstance(self.high, Tactician):
-            self.high.met(land_m)
+            self.high.met(hit_m)
 
     def feet(self) -> Array:
         return self._state.q_rad[:2].copy()
@@ -313,11 +313,11 @@ def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rall
             if struck.why == "error":
                 return _ended(rally, hitter, "error")
             return _ended(rally, receiver, "out") if fault == "out" else _ended(rally, hitter, "winner")
-        met = struck.shot.x_m[:2].copy()  # the receiver's own frame is the hitter's canonical one
-        rally.strokes[-1] = rally.strokes[-1]._replace(land_m=met)
+        sides[hitter].wait(struck.time_s)  # before anybody is told where the shuttle was met
+        met = struck.shot.x_m.copy()  # the receiver's own frame is the hitter's canonical one
+        rally.strokes[-1] = rally.strokes[-1]._replace(land_m=met[:2])
         for side in sides:
             side.met(met)
-        sides[hitter].wait(struck.time_s)
         hitter, shot, since = receiver, struck.shot, struck.time_s
         now_s += since
 

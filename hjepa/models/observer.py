@@ -1,8 +1,8 @@
 """Someone across the net who watches the robot and says where its shot will fall, before it is hit.
 
-Joints are seen at a few instants, the last one `hinge_s` before the contact, and perhaps the shuttle too. A feint is as
-good as it leaves such an observer in the dark. World frame: the shot falls at x > 0. Legend: N any batch, T instants, J
-joints.
+Joints and racket are seen at a few instants, the last one `hinge_s` before the contact; perhaps the shuttle too. A
+feint is as good as it leaves such an observer in the dark. World frame: the shot falls at x > 0. Legend: N batch, F
+numbers that are seen (hjepa.onlooker).
 """
 
 from __future__ import annotations
@@ -24,50 +24,36 @@ MIDDLE_M, SPREAD_M = torch.tensor([3.5, 0.0]), torch.tensor([2.0, 1.5])  # of sh
 class ObserverConfig:
     """What is looked at."""
 
-    joints: int = 8  # J
-    instants: int = 8  # T
+    numbers: int  # F
+    instants: int = 4
     every_s: float = 0.03
     hinge_s: float = 0.15  # before the contact: the last look
     shuttle: bool = False  # it also follows the shuttle
     width: int = 96
-    dropout: float = 0.1
 
 
 class Observer(nn.Module):
-    """Landing points (N, 2) from motion; trained on the distance to where shots fell, so it answers with the median."""
+    """Landing points (N, 2) from what is seen (N, F); trained on the distance, so it answers with the middle of what
+    may come."""
 
     mean: Tensor
     scale: Tensor
 
     def __init__(self, config: ObserverConfig) -> None:
         super().__init__()
-        self.config = c = config
-        numbers = 2 * c.joints * c.instants + (6 if c.shuttle else 0)
-        self.register_buffer("mean", torch.zeros(numbers))
-        self.register_buffer("scale", torch.ones(numbers))
-        self.drop = nn.Dropout(c.dropout)
-        self.body = GatedMLP(numbers, c.width, 2, 2)
+        self.config = config
+        self.register_buffer("mean", torch.zeros(config.numbers))
+        self.register_buffer("scale", torch.ones(config.numbers))
+        self.body = GatedMLP(config.numbers, config.width, 2, 2)
 
-    def forward(self, q_rad: Tensor, dq_rad_s: Tensor, shuttle: Tensor | None = None) -> Tensor:
-        """q_rad and dq_rad_s (N, T, J), oldest first; shuttle (N, 6): place and velocity at the last look."""
-        return self._tell(self._numbers(q_rad, dq_rad_s, shuttle))
+    def forward(self, seen: Tensor) -> Tensor:
+        """(N, F) -> (N, 2) m."""
+        return self.body((seen - self.mean) / self.scale) * SPREAD_M + MIDDLE_M
 
-    def told(self, q_rad: Tensor, dq_rad_s: Tensor, shuttle: Tensor, noise: Tensor) -> Tensor:
-        """As forward, with noise (N, inputs) on what is seen."""
-        return self._tell(self._numbers(q_rad, dq_rad_s, shuttle) + noise)
-
-    def _tell(self, numbers: Tensor) -> Tensor:
-        return self.body(self.drop((numbers - self.mean) / self.scale)) * SPREAD_M + MIDDLE_M
-
-    def fit_scale(self, q_rad: Tensor, dq_rad_s: Tensor, shuttle: Tensor | None = None) -> None:
+    def fit_scale(self, seen: Tensor) -> None:
         """Centre and spread of the inputs, from data."""
-        x = self._numbers(q_rad, dq_rad_s, shuttle)
-        self.mean.copy_(x.mean(dim=0))
-        self.scale.copy_(x.std(dim=0).clamp_min(1e-2))
-
-    def _numbers(self, q_rad: Tensor, dq_rad_s: Tensor, shuttle: Tensor | None) -> Tensor:
-        parts = [q_rad.flatten(1), dq_rad_s.flatten(1)]
-        return torch.cat(parts if not self.config.shuttle or shuttle is None else [*parts, shuttle], dim=-1)
+        self.mean.copy_(seen.mean(dim=0))
+        self.scale.copy_(seen.std(dim=0).clamp_min(1e-2))
 
 
 class ObserverBundle(NamedTuple):
@@ -86,6 +72,6 @@ def save_observer(path: Path, observer: Observer, header: dict[str, Any]) -> Non
 def load_observer(path: Path) -> ObserverBundle:
     """Frozen; WeightsError if the file is missing, damaged or of another make."""
     tensors, header = load(path)
-    observer = Observer(ObserverConfig(**header.get("observer", {})))
+    observer = Observer(ObserverConfig(**header.get("observer", {"numbers": 1})))
     load_module(observer, tensors, "observer")
     return ObserverBundle(observer.eval().requires_grad_(False), header)

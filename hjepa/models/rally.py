@@ -100,7 +100,9 @@ class RallyModel(nn.Module):
         columns = [[float(v) for v in (*h.land_m, *h.hitter_m, *h.receiver_m, h.since_s)] for h in history]
         x = torch.tensor(columns or [[float("nan")] * 7])[None]
         kinds = torch.tensor([[h.type for h in history] or [-1]])
+        low = torch.tensor([[h.low for h in history] or [0]])
         marks = torch.zeros(1, x.shape[1], MARKS)
+        marks[..., 2], marks[..., 3] = (low == 2).float(), (low > 0).float()
         return self.encode(Strokes(kinds, x[..., 0:2], x[..., 2:4], x[..., 4:6], x[..., 6], marks))[:, -1]
 
     @torch.no_grad()

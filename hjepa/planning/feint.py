@@ -26,7 +26,7 @@ from hjepa.planning.objectives import TIME_S, Situation
 from hjepa.planning.recorded import RecordedEnergy
 from hjepa.planning.several import Several
 from hjepa.planning.stroke_planner import Committed, Found, Scorer, StrokePlanner
-from hjepa.types import NS, Goal, JointTrajectory, MotorPlan, Observation
+from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class FeintConfig:
 
 
 class Watches(Protocol):
-    """Landing points (N, 2) that an observer expects from joints (N, T, J) and their speeds seen so far."""
+    """An observer: where (2,) it expects a shot to fall, from joints (T, J) and their speeds seen so far."""
 
-    config: Any  # instants, every_s
+    instants: int  # T
+    every_s: float
 
-    def __call__(self, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor: ...
+    def __call__(self, q_rad: Array, dq_rad_s: Array) -> Array: ...
 
 
 class Hidden(NamedTuple):
@@ -158,9 +159,8 @@ class FeintPlanner(StrokePlanner):
         if not self._ahead(observation):
             return
         found = self._late(observation, goal, old, hinge_ns)
-        place = torch.from_numpy(goal.late_xy_m).float()
-        wrong = (self._told(old.command, hinge_ns) - place).norm(dim=-1)
-        noise = -torch.empty(len(place)).exponential_(generator=self._generator).log()
+        wrong = torch.from_numpy(np.linalg.norm(self._told(old.command, hinge_ns) - goal.late_xy_m, axis=1))
+        noise = -torch.empty(len(wrong)).exponential_(generator=self._generator).log()
         price = found.energy - c.surprise * wrong - c.mixing * noise
         best = int(torch.where(found.energy < c.spare, price, torch.inf).argmin())
         if not float(found.energy[best]) < c.spare:
@@ -183,13 +183,12 @@ class FeintPlanner(StrokePlanner):
         rough = GaussNewton(trust=self.feint.trust).descend(Several(self._soft.at, at), x, self.feint.iterations)
         return GaussNewton().descend(Several(self._residual, at), rough.x, self.feint.polish)
 
-    def _told(self, shown: JointTrajectory, until_ns: int) -> Tensor:
-        """What the observer makes of a motion, seen until then: (1, 2). It began when it was commanded."""
-        look = self.observer.config
-        stamps = [until_ns - round(look.every_s * k * NS) for k in range(look.instants - 1, -1, -1)]
+    def _told(self, shown: JointTrajectory, until_ns: int) -> Array:
+        """What the observer makes of a motion, seen until then: (2,). Before it began nothing moved."""
+        ages = range(self.observer.instants - 1, -1, -1)
+        stamps = [until_ns - round(self.observer.every_s * k * NS) for k in ages]
         states = [stroke.state_at(shown, max(stamp, shown.start_ns)) for stamp in stamps]
-        q, dq = (np.stack([getattr(s, name) for s in states]) for name in ("q_rad", "dq_rad_s"))
-        return self.observer(*(torch.from_numpy(x).float()[None] for x in (q, dq)))
+        return self.observer(np.stack([s.q_rad for s in states]), np.stack([s.dq_rad_s for s in states]))
 
 
 def _passed(plan: Committed, stamp_ns: int) -> Tensor:

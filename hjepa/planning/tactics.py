@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hjepa.planning.anticipation import Anticipation, Replies, on_the_way
-from hjepa.planning.hierarchy import Candidates, HighPlanner
+from hjepa.planning.hierarchy import NET_M, Candidates, HighPlanner
 from hjepa.types import Array
 
 LONGEST = 32  # strokes of a rally that the rally level looks back on
@@ -38,6 +38,7 @@ class Seen(NamedTuple):
     hitter_m: Array  # (2,)
     receiver_m: Array  # (2,)
     since_s: float  # since the hit before; 0 on the serve
+    low: int = 0  # 1 met above net height, 2 below, 0 not known yet
 
 
 class Play(Protocol):
@@ -93,9 +94,10 @@ class Tactician(HighPlanner):
         """A stroke was played."""
         self.history.append(stroke)
 
-    def met(self, land_m: Array) -> None:
-        """Where the last stroke was met after all."""
-        self.history[-1] = self.history[-1]._replace(land_m=land_m)
+    def met(self, hit_m: Array) -> None:
+        """Where (3,) the last stroke was met after all, in its hitter's frame."""
+        low = 1 + int(hit_m[2] < NET_M)
+        self.history[-1] = self.history[-1]._replace(land_m=hit_m[:2], low=low)
 
     @torch.no_grad()
     def candidates(self, window: Array, mask: Array, feet_xy_m: Array | None = None) -> Candidates:

@@ -46,6 +46,7 @@ class TacticsTraining:
     end: float = 0.2
     unknown_left: float = 0.3
     unknown_feet: float = 0.3
+    unknown_marks: float = 0.3  # of single strokes: how one's own last stroke will be met is not known yet
     mirrored: float = 0.5
     seed: int = 0
 
@@ -152,12 +153,13 @@ def disturbed(batch: Padded, c: TacticsTraining, generator: torch.Generator) -> 
     slots = torch.arange(s.type.shape[1])
     until = torch.where(chance(c.unknown_feet), torch.randint(1, 12, (len(batch.many),), generator=generator), 10**6)
     unseen = (slots >= until[:, None])[..., None]  # nobody watched from some stroke on
+    unmarked = (torch.rand(s.type.shape, generator=generator) < c.unknown_marks)[..., None]
     strokes = s._replace(
         land_m=s.land_m * flip,
         hitter_m=torch.where(unseen, torch.nan, s.hitter_m * flip),
         receiver_m=torch.where(unseen, torch.nan, s.receiver_m * flip),
         since_s=torch.where(unseen[..., 0], torch.nan, s.since_s),
-        marks=torch.where(unseen, 0.0, s.marks),
+        marks=torch.where(unseen | unmarked, 0.0, s.marks),
     )
     length = torch.where(chance(c.unknown_left), -1, batch.length)
     return batch._replace(strokes=strokes, length=length)

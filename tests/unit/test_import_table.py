@@ -62,6 +62,11 @@ TABLE: dict[str, set[str]] = {
     "hjepa/forecasting.py": {"torch", "hjepa.models", "hjepa.training", "hjepa.tasks", "hjepa.evaluation"},
     "hjepa/babbling.py": {"hjepa.bus", "hjepa.training.babble", "hjepa.training.recorded", "robots"},
     "hjepa/covering.py": ANY,  # assembly: whole agents play, a level learns from it
+    "hjepa/onlooker.py": {
+        "torch",
+        "hjepa.models.observer",
+        "hjepa.tasks.kinematics",
+    },  # shown joints, not told of the plan
     "hjepa/feinting.py": ANY,  # assembly: whole agents play, somebody watches them
     "hjepa/anticipating.py": ANY,
     "hjepa/contexts.py": {"torch", "hjepa.models", "hjepa.planning", "hjepa.tasks", "hjepa.training"},

@@ -31,6 +31,7 @@ class Told:
 
     def __init__(self, shots: list[Shot | str]) -> None:
         self.shots, self.seen, self.waited, self.met_m = list(shots), [], [], []
+        self.knew: list[int] = []  # strokes of which it knew where they were met, whenever it was told to wait
         self._feet = np.zeros(2)
 
     def begin(self, feet_m, seed) -> None:
@@ -48,6 +49,7 @@ class Told:
 
     def wait(self, time_s) -> None:
         self.waited.append(time_s)
+        self.knew.append(len(self.met_m))
 
     def feet(self):
         return self._feet
@@ -55,8 +57,8 @@ class Told:
     def saw(self, seen) -> None:
         self.seen.append(seen)
 
-    def met(self, land_m) -> None:
-        self.met_m.append(land_m)
+    def met(self, hit_m) -> None:
+        self.met_m.append(hit_m)
 
 
 def test_a_shuttle_that_nobody_reaches_wins_the_rally() -> None:
@@ -92,7 +94,8 @@ def test_both_players_see_every_stroke_and_where_it_was_met() -> None:
     assert rally.length == 4
     assert len(a.seen) == len(b.seen) == 4
     np.testing.assert_allclose(rally.strokes[1].land_m, [-2.5, 0.7])  # met there, in its hitter's canonical frame
-    np.testing.assert_allclose(a.met_m[1], [-2.5, 0.7])
+    np.testing.assert_allclose(a.met_m[1], [-2.5, 0.7, 1.2])
+    assert (a.knew, b.knew) == ([0, 2], [1])  # whoever waits does not know yet where the last one will be met
     for s in rally.strokes:
         assert s.hitter_m[0] > 0 > s.receiver_m[0] and s.hit_m[0] > 0
 
