@@ -298,9 +298,9 @@ def train(
     played: Rallies | None = None,
 ) -> Path:
     """Train `high` (from the real strokes), `rally` (from real rallies, and those `played`), `cover` (from strokes that
-    the configured agent plays from many places, into `data`), `low` (from the swings in `data`, towards the
-    high level's embeddings), or the baseline `bc` (from strokes that the classical agent plays, in so many processes,
-    into `data`).
+    the configured agent plays from many places, into `data`), `observer` (from watching it play, into `data`), `low`
+    (from the swings in `data`, towards the high level's embeddings), or the baseline `bc` (from strokes that the
+    classical agent plays, in so many processes, into `data`).
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
     """
@@ -322,6 +322,11 @@ def train(
             run = covering.CoverTraining(seed=config.task.seed)
             lessons_played = covering.collect_covered(config, data, run, workers, on_progress)
             return covering.train_cover(lessons_played, out, run, spec.identity, on_progress)
+        if level == "observer":
+            from hjepa import feinting
+
+            watching = feinting.ObserverTraining(seed=config.task.seed)
+            return feinting.train_observer(config, data, out, watching, workers, on_progress)
         if level == "bc":
             return pipeline.train_clone(
                 spec,

@@ -111,16 +111,10 @@ def _play(job: _Job) -> int:
     with closing(system.world()) as world:
         for played in run(world, agent, feed, starts, replan_period_ms=period, seed=seed, record=True):
             r = played.result
-            feint = isinstance(low, FeintPlanner) and low.hidden is not None
-            found.append(
-                (
-                    *_seen(played.recording, r.contact_s, system.spec.joints),
-                    r.landing_xy_m,
-                    r.target_xy_m,
-                    r.returned,
-                    feint,
-                )
-            )
+            late = low.hidden if isinstance(low, FeintPlanner) else None
+            target = r.target_xy_m if late is None else late.target_xy_m
+            looks = _seen(played.recording, r.contact_s, system.spec.joints)
+            found.append((*looks, r.landing_xy_m, target, r.returned, late is not None))
     q, dq, shuttle, landing, target, returned, hidden = (np.array(x) for x in zip(*found, strict=True))
     columns: list[Any] = [feed.id.astype(np.int64), q, dq, shuttle, landing, target, returned, hidden]
     save_arrays(Path(job.path), Watched(*columns)._asdict())

@@ -25,6 +25,7 @@ class LevelName(StrEnum):
     high = "high"
     rally = "rally"
     cover = "cover"
+    observer = "observer"
     bc = "bc"
 
 
@@ -34,6 +35,7 @@ def train(
         typer.Argument(
             help="high: the shot, from real strokes. rally: how play goes on, from real rallies. "
             "cover: what the robot returns from where, from strokes that it plays. "
+            "observer: who watches it and guesses its shots, for feints. "
             "low: the swing, from data. bc: a baseline, copied from strokes that the classical agent plays."
         ),
     ],
@@ -83,9 +85,9 @@ def train(
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
         raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
-    if level is LevelName.cover:
-        folder = data or out / "cover"
-    if level in (LevelName.bc, LevelName.cover):
+    if level in (LevelName.cover, LevelName.observer):
+        folder = data or out / level.value
+    if level in (LevelName.bc, LevelName.cover, LevelName.observer):
         files.check_folder(folder, "--data")
     played = _played(recordings or [])
     from hjepa import api

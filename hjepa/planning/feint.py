@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
@@ -42,7 +43,8 @@ class FeintConfig:
     again: int = 3  # of them, once one was found
     polish: int = 2  # iterations with the usual energy, from there
     trust: float = 1.2
-    tries: int = 8  # plans in which a late goal is looked for
+    at_once: int = 5  # late goals looked at in one plan: a plan must be as quick as any
+    tries: int = 8  # plans in which some are looked at
 
 
 class Watches(Protocol):
@@ -75,6 +77,8 @@ class FeintPlanner(StrokePlanner):
         super().reset(seed)
         self._hidden: Hidden | None = None
         self._tries = 0
+        self._target_m: Array | None = None  # what is known to be aimed at
+        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._hinge_ns: int | None = None  # where the motion that is searched for begins; None: as soon as it can
 
     @property
@@ -83,17 +87,16 @@ class FeintPlanner(StrokePlanner):
         return self._hidden.goal if self._hidden is not None else None
 
     def explain(self) -> MotorPlan:
-        """As a StrokePlanner's, with the late goal's target, or the first one's if that stays."""
+        """As a StrokePlanner's, with the target of the late goal; of the first one, once no late one is looked for."""
         told = super().explain()
-        if self._hidden is not None and told.goal_id == self._hidden.goal.id:
-            told = told._replace(target_xy_m=self._hidden.goal.target_xy_m)
-        return told
+        return told if self._target_m is None else told._replace(target_xy_m=self._target_m)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """As a StrokePlanner's; the second plan of a goal also looks for a late one."""
         old = self._committed if self._committed is not None and self._committed.goal_id == goal.id else None
         if old is None:
             self._hidden, self._tries = None, 0
+            self._order = torch.randperm(len(goal.late), generator=self._generator).numpy()
         elif self._hidden is not None and self._ahead(observation) and self._energy > self.feint.spare:
             old, self._hidden = self._hidden.shown, None  # what was shown can still be played
             self._committed = old._replace(own=float("inf"))
@@ -105,6 +108,8 @@ class FeintPlanner(StrokePlanner):
         if self._hidden is not None:
             self._hinge_ns = self._hinge() if self._ahead(observation) else None
             goal = self._hidden.goal
+        given_up = self._tries >= self.feint.tries or (old is not None and not self._ahead(observation))
+        self._target_m = goal.target_xy_m if self._hidden is not None or given_up else None
         return super().plan(observation, goal)
 
     def _hinge(self) -> int:
@@ -137,10 +142,9 @@ class FeintPlanner(StrokePlanner):
         """While the hinge lies ahead: gently first, as in the search of late goals."""
         if self._hidden is None or self._hinge_ns is None or old is None:
             return super()._search(residual, z, g, joints, old, stamp_ns)
-        rough = GaussNewton(trust=self.feint.trust).descend(
-            self._soft.at(self._turns), _passed(old, stamp_ns)[None], self.feint.again
-        )
-        plan = self._descend(residual, rough.x, self.feint.polish)
+        soft, newton = self._soft.at(self._turns), GaussNewton(trust=self.feint.trust)
+        rough = self._descend(soft, _passed(old, stamp_ns)[None], self.feint.again, newton)
+        plan = self._descend(residual, rough.starts, self.feint.polish, newton)
         own = 0.5 * float((plan.residuals[-self._own :] ** 2).sum())
         return Found(plan.x, plan.energy, own, plan.starts, rough.evaluations + plan.evaluations)
 
@@ -158,6 +162,8 @@ class FeintPlanner(StrokePlanner):
         hinge_ns = self._hinge()
         if not self._ahead(observation):
             return
+        some = np.resize(np.roll(self._order, -c.at_once * self._tries), min(c.at_once, len(self._order)))
+        goal = goal._replace(late=goal.late[some], late_roots=goal.late_roots[some], late_xy_m=goal.late_xy_m[some])
         found = self._late(observation, goal, old, hinge_ns)
         wrong = torch.from_numpy(np.linalg.norm(self._told(old.command, hinge_ns) - goal.late_xy_m, axis=1))
         noise = -torch.empty(len(wrong)).exponential_(generator=self._generator).log()

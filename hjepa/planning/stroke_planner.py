@@ -226,14 +226,14 @@ class StrokePlanner:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
 
-    def _descend(self, residual: Scorer, starts: Tensor, iterations: int) -> Plan:
-        """A search in the time that is left, or as far as the one that is repeated."""
+    def _descend(self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None) -> Plan:
+        """A search in the time that is left, or as far as the one that is repeated; by another planner, if given."""
         left_s, budget = None, None
         if self.budget_scored is not None:
             budget = next(iter(self.budget_scored[len(self.scored) :]), None)
         elif self.config.budget_s is not None:
             left_s = self._began + self.config.budget_s - time.monotonic()
-        found = self.planner.plan(residual, starts, iterations, left_s, budget)
+        found = (planner or self.planner).plan(residual, starts, iterations, left_s, budget)
         self.scored = (*self.scored, found.evaluations)
         return found
 
