@@ -125,7 +125,7 @@ class Tactician(HighPlanner):
         s = self.play.state(self.history[-LONGEST:]).expand(count, -1)
         ahead = self.play.after(s, kind, land, tempo)
         many = ahead.repeat_interleave(k, 0)
-        replies = Replies(*self.play.reply(many, generator))
+        replies = self._replies(many, k, generator)
         covered = self._covered(feet_m, found, replies) if c.covers else np.ones((count, k))
         over, wins = (x.double().numpy() for x in self.play.outlook(ahead))
         goes_on, ends = 1.0 - over, over * wins
@@ -137,6 +137,16 @@ class Tactician(HighPlanner):
         _, theirs = self.play.outlook(self.play.after(many, *replies))
         ours = covered * (1.0 - theirs.view(count, k).double().numpy())
         return ends + goes_on * np.asarray(ours.mean(axis=1))
+
+    def _replies(self, s: Tensor, count: int, generator: torch.Generator) -> Replies:
+        """Replies (N) to states (N, D), so many to each candidate; a robot does not play what it cannot play."""
+        drawn = Replies(*self.play.reply(s, generator))
+        if not self.tactics.robot:
+            return drawn
+        able = self._able[drawn.type].view(-1, count).float() + 1e-6
+        pick = torch.multinomial(able, count, replacement=True, generator=generator)
+        rows = (pick + count * torch.arange(len(pick))[:, None]).flatten()
+        return Replies(*(part[rows] for part in drawn))
 
     def met_at(self, w: Tensor, feet_m: Array) -> tuple[Tensor, Tensor, Tensor]:
         """Types (C,), where (C, 2) and when (C,) macro-actions (C, 4) are usually met, in the robot's canonical frame,
@@ -170,5 +180,5 @@ class Tactician(HighPlanner):
         """The place (2,) to wait at after the robot's own stroke, the last of the history; they hit in time_s."""
         count = self.anticipation.config.replies
         s = self.play.state(self.history[-LONGEST:]).expand(count, -1)
-        replies = Replies(*self.play.reply(s, torch.Generator().manual_seed(seed)))
+        replies = self._replies(s, count, torch.Generator().manual_seed(seed))
         return self.anticipation.place(feet_m, time_s, replies)

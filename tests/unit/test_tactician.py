@@ -87,6 +87,18 @@ def test_against_a_robot_the_uncovered_corner_wins(made: Tactician) -> None:
     assert chances[1] > chances[0] + 0.3
 
 
+def test_a_robot_replies_with_what_it_can_play(made: Tactician) -> None:
+    class Both(Coin):
+        def reply(self, s: torch.Tensor, generator: torch.Generator) -> Any:
+            n = len(s)
+            kind = torch.where(torch.arange(n) % 2 == 0, 4, 5)  # drops near the net, smashes far behind
+            land = torch.stack([torch.where(kind == 4, -1.5, -5.5), torch.zeros(n)], dim=-1)
+            return kind, land, torch.full((n,), 0.8)
+
+    drawn = told(made, TacticsConfig(robot=True), Both())._replies(torch.zeros(40, 4), 20, torch.Generator())
+    assert drawn.type.tolist() == [4] * 40 and torch.allclose(drawn.land_m[:, 0], torch.tensor(-1.5))
+
+
 def test_together_the_covered_middle_keeps_the_rally_going(made: Tactician) -> None:
     t = told(made, TacticsConfig(robot=True, cooperative=True))
     chances = t.chances(shots([(-3.2, 0.0), (-6.2, 2.2)]), FEET)
