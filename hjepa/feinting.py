@@ -19,6 +19,7 @@ from torch import Tensor
 from hjepa.arrays import load_arrays, save_arrays
 from hjepa.config import Config
 from hjepa.covering import home_at, starts_of
+from hjepa.errors import DataError
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.results import Recording
 from hjepa.models.observer import Observer, ObserverConfig, save_observer
@@ -92,7 +93,19 @@ def watch(config: Config, out: Path, strokes: int, workers: int = 2, progress: R
         done += count
         if progress:
             progress(done, strokes, {})
-    shards = [load_arrays(Path(j.path), Watched._fields, "shard", "delete it and run again") for j in jobs]
+    return _joined([Path(job.path) for job in jobs])
+
+
+def watched(folder: Path) -> Watched:
+    """Everything that `watch` has written so far."""
+    paths = sorted(folder.glob("watched_*.npz"))
+    if not paths:
+        raise DataError(f"{folder}: no watched_*.npz in it; `hjepa train observer --data {folder}` writes them")
+    return _joined(paths)
+
+
+def _joined(paths: list[Path]) -> Watched:
+    shards = [load_arrays(path, Watched._fields, "shard", "delete it and run again") for path in paths]
     return Watched(*(np.concatenate([s[name] for s in shards]) for name in Watched._fields))
 
 
@@ -204,10 +217,10 @@ def train_observer(
     spec = load_spec(config.robot.name)
     task = config.task.model_copy(update={"feed": "train"})
     high = config.high.model_copy(update={"feint": False})
-    watched = watch(config.model_copy(update={"task": task, "high": high}), data, c.strokes, workers, progress)
-    observer, figures = fit(watched, spec, c, progress=progress)
+    strokes = watch(config.model_copy(update={"task": task, "high": high}), data, c.strokes, workers, progress)
+    observer, figures = fit(strokes, spec, c, progress=progress)
     path = out / "observer.safetensors"
-    save_observer(path, observer, {"strokes": len(watched.stroke), "figures": figures, **spec.identity})
+    save_observer(path, observer, {"strokes": len(strokes.stroke), "figures": figures, **spec.identity})
     return path
 
 

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--split", default="val", choices=("val", "test"))
     parser.add_argument("--strokes", type=int, default=400)
     parser.add_argument("--learn", type=int, default=2000, help="training strokes, plain ones and feints, of observers")
+    parser.add_argument("--watched", type=Path, help="plain ones that `hjepa train observer` played: its --data folder")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", dest="sets", nargs="*", default=[])
@@ -60,7 +61,8 @@ def main() -> None:
     o = parser.parse_args()
     build.use_one_thread()
     spec = load_spec("courtbot")
-    school = {feint: played(o, "train", o.learn, 1, feint) for feint in (False, True)}
+    known = feinting.watched(o.watched) if o.watched else played(o, "train", o.learn, 0, False)
+    school = {False: known, True: played(o, "train", o.learn, 1, True)}
     test = {feint: played(o, o.split, o.strokes, o.seed, feint) for feint in (False, True)}
     held_out, learned = feinting.fit(school[False], spec, LEARN, shuttle=True)
     warned, relearned = feinting.fit(school[True], spec, LEARN_FEINTS, shuttle=True, start=held_out)
@@ -79,7 +81,7 @@ def main() -> None:
     means = [rng.choice(lost, len(lost)).mean() for _ in range(ROUNDS)]
     off = {k: np.linalg.norm(t.landing_m - t.target_m, axis=1) for k, t in ((False, plain), (True, feint))}
     found: dict[str, Any] = {
-        "split": o.split, "strokes": o.strokes, "seed": o.seed, "learned_on": o.learn,
+        "split": o.split, "strokes": o.strokes, "seed": o.seed, "learned_on": [len(x.stroke) for x in school.values()],
         "mean_error_m": {k: float(e.mean()) for k, e in errors.items()},
         "ratio": ratio(errors["feint"], errors["plain"]),
         "ratio_of_feints_with_late_goal": ratio(errors["feint"][hidden], errors["plain"]),
