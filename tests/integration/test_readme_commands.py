@@ -49,6 +49,9 @@ def test_command_of_the_documentation_is_valid(command: str) -> None:
         check_hjepa(spread_sets(words[1:]))
     elif name == "python" and words[1:3] == ["-m", "pytest"]:
         assert all((ROOT / word).exists() for word in words[3:] if not word.startswith("-"))
+    elif name == "python":
+        script = (ROOT / words[1]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in script for word in words[2:] if word.startswith("--"))
     else:
         assert name in NOT_OURS, f"no check for '{command}': add one, or name it in NOT_OURS"
 
