@@ -14,7 +14,8 @@ from hjepa.cli import files, options
 from hjepa.errors import DataError
 
 if TYPE_CHECKING:
-    from hjepa.matches import Rally, Side
+    from hjepa.matches import Rally
+    from hjepa.sides import Side
 
 
 class OpponentName(StrEnum):
@@ -68,7 +69,8 @@ def match(
     """
     files.check_folder(out)
     settings = options.settings(config, options.changes(sets))
-    from hjepa import build, matches
+    from hjepa import build, matches, sides
+    from hjepa.tasks.badminton.opponents import Opponent
 
     build.use_one_thread()
     console = Console()
@@ -80,7 +82,7 @@ def match(
     else:
         if other_high is not HighName.hjepa:
             raise DataError("--other-high: allowed with --opponent self")
-        them = matches.HumanSide(matches.Opponent(opponent.value))
+        them = sides.HumanSide(Opponent(opponent.value))
     scores = []
 
     def told(score: tuple[int, int], rally: Rally) -> None:

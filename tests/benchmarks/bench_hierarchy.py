@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 from torch import nn
 
-from hjepa import build, config, matches
+from hjepa import build, config, matches, sides
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
 from hjepa.errors import DataError
@@ -39,6 +39,7 @@ from hjepa.planning.flat_rally import FlatRallyAgent
 from hjepa.planning.hierarchy import NEAR, flight_window
 from hjepa.planning.spent import Spent
 from hjepa.planning.tactics import TacticsConfig
+from hjepa.tasks.badminton.opponents import Opponent
 from hjepa.types import Array, JointTrajectory, Observation
 from robots.spec import load_spec
 from tests.benchmarks.rally_table import lines, table
@@ -82,7 +83,7 @@ ROWS = {
 }
 
 
-def made(name: str, c: Config, them: matches.HumanSide) -> Any:
+def made(name: str, c: Config, them: sides.HumanSide) -> Any:
     """The agent of a row."""
     spec = load_spec(c.robot.name)
     if name == "no-op":
@@ -163,10 +164,10 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
     build.use_one_thread()
     out = o.out / f"{name}_{seed}.jsonl"
     c = config.load("badminton", [*ROWS[name].sets, *([f"agent.weights={folder}"] if folder else []), *o.sets])
-    them, spent = matches.HumanSide(matches.Opponent("human", o.split)), Spent()
+    them, spent = sides.HumanSide(Opponent("human", o.split)), Spent()
     player = made(name, c, them)
     agent = Watched(player, spent)
-    us = matches.RobotSide(c, agent, name)
+    us = sides.RobotSide(c, agent, name)
     high, low = agent.high, agent.low
     if high is not None:
         spent.networks(high.model, high.play, high.anticipation.cover, high.errs)

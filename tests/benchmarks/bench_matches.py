@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-from hjepa import build, config, matches
+from hjepa import build, config, matches, sides
 from hjepa.evaluation.metrics import wilson
+from hjepa.tasks.badminton.opponents import Opponent
 from hjepa.types import Observation
 
 PAIRS = tuple(f"{high}:{opponent}" for opponent in ("human", "markov", "greedy") for high in matches.HIGHS)
@@ -39,9 +40,9 @@ def play(job: tuple[str, int, int, float, str, list[str]]) -> dict[str, Any]:
     robots = other.startswith("self-")
     us = matches.robot(settings, high, cooperative=cooperative, against_robot=robots)
     if robots:
-        them: matches.Side = matches.robot(settings, other.removeprefix("self-"), "robot 2", cooperative, True)
+        them: sides.Side = matches.robot(settings, other.removeprefix("self-"), "robot 2", cooperative, True)
     else:
-        them = matches.HumanSide(matches.Opponent(other, split))
+        them = sides.HumanSide(Opponent(other, split))
     spent_ms: list[float] = []
     decide = us.high.decide
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hjepa import build, config, matches
+from hjepa import build, config, matches, sides
 from hjepa.tasks.badminton.opponents import Opponent
 from hjepa.tasks.badminton.rallies import load_rallies, read_strokes_csv
 from hjepa.types import Array
@@ -94,11 +94,11 @@ def test_a_match_against_a_human_leaves_all_its_files(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def rally() -> tuple[matches.Rally, matches.RobotSide]:
+def rally() -> tuple[matches.Rally, sides.RobotSide]:
     build.use_one_thread()
     robot = matches.robot(config.load("badminton", []), "hjepa")
     try:
-        found = matches.play_rally((robot, matches.HumanSide(Opponent("human"))), 1, "val", 11)
+        found = matches.play_rally((robot, sides.HumanSide(Opponent("human"))), 1, "val", 11)
         yield found, robot
     finally:
         robot.close()

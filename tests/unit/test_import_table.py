@@ -70,6 +70,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/feinting.py": ANY,  # assembly: whole agents play, somebody watches them
     "hjepa/anticipating.py": ANY,
     "hjepa/contexts.py": {"torch", "hjepa.models", "hjepa.planning", "hjepa.tasks", "hjepa.training"},
+    "hjepa/sides.py": ANY,  # assembly: whole agents play
     "hjepa/matches.py": ANY,
     "hjepa/api.py": ANY,
     "hjepa/build.py": ANY,
@@ -111,6 +112,7 @@ ASSEMBLY = (
         "hjepa/anticipating.py",
         "hjepa/contexts.py",
         "hjepa/matches.py",
+        "hjepa/sides.py",
         "hjepa/build.py",
         "hjepa/factories.py",
         "hjepa/provenance.py",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hjepa import config
+from hjepa import config, sides
 from hjepa import matches as m
 from hjepa.errors import DataError
-from hjepa.tasks.badminton.opponents import HumanLimits, Shot
+from hjepa.tasks.badminton.opponents import HumanLimits, Opponent, Shot
 from hjepa.tasks.badminton.rallies import read_strokes_csv, write_strokes
 from hjepa.tasks.badminton.returns import LaunchTable
 from hjepa.tasks.badminton.strokes import TYPES
@@ -37,15 +37,15 @@ class Told:
     def begin(self, feet_m, seed) -> None:
         self._feet = feet_m
 
-    def receive(self, coming, other_m, now_s) -> m.Struck:
+    def receive(self, coming, other_m, now_s) -> sides.Struck:
         assert coming.v_m_s[0] < 0  # towards this player, in its own frame
         assert other_m[0] > 0 > self._feet[0]
         if not self.shots:
-            return m.Struck(float("nan"), None, self._feet, "missed")
+            return sides.Struck(float("nan"), None, self._feet, "missed")
         nxt = self.shots.pop(0)
         if isinstance(nxt, str):
-            return m.Struck(float("nan"), None, self._feet, nxt)
-        return m.Struck(0.9, nxt, self._feet)
+            return sides.Struck(float("nan"), None, self._feet, nxt)
+        return sides.Struck(0.9, nxt, self._feet)
 
     def wait(self, time_s) -> None:
         self.waited.append(time_s)
@@ -157,14 +157,14 @@ def test_a_bad_stroke_file_is_told_by_line(tmp_path, old: str, new: str, said: s
 
 
 def test_an_opponent_foretells_what_it_then_does_and_stays_as_it_is() -> None:
-    a, b = (m.HumanSide(m.Opponent("human", "val")) for _ in range(2))
+    a, b = (sides.HumanSide(Opponent("human", "val")) for _ in range(2))
     for side in (a, b):
         side.begin(np.array([-3.2, 0.3]), 5)
-    coming = m._turned(shot((4.6, 0.4)))
+    coming = sides.turned_shot(shot((4.6, 0.4)))
     before = a.feet().copy()
     told = [a.foretell(coming, np.array([3.0, 0.0])) for _ in range(2)]
     np.testing.assert_array_equal(a.feet(), before)
-    b.wait(m.SERVED_S)
+    b.wait(sides.SERVED_S)
     true = b.receive(coming, np.array([3.0, 0.0]), 0.0)
     for guess in told:
         assert guess.shot is not None and true.shot is not None
@@ -173,11 +173,11 @@ def test_an_opponent_foretells_what_it_then_does_and_stays_as_it_is() -> None:
 
 
 def test_the_robots_ideal_shots_are_answered_in_its_own_frame() -> None:
-    them = m.HumanSide(m.Opponent("human", "val"))
+    them = sides.HumanSide(Opponent("human", "val"))
     them.begin(np.array([-3.2, 0.0]), 5)
     told = m.foretold(them)(7, np.array([-2.0, 0.0, 1.0]), np.array([4.6, 0.4]), 1.5, np.array([-2.5, 0.0]))
     assert not told.lost and told.land_m[0] < 0.0 and 0.3 < told.time_s < 1.5 and 0.2 < told.tempo_s < 2.5
-    slow = m.HumanSide(m.Opponent("human", "val", HumanLimits(speed_m_s=0.5, reach_m=0.3)))
+    slow = sides.HumanSide(Opponent("human", "val", HumanLimits(speed_m_s=0.5, reach_m=0.3)))
     slow.begin(np.array([-0.5, 2.5]), 5)
     far = m.foretold(slow)(7, np.array([-2.0, 0.0, 1.0]), np.array([6.3, -2.2]), 0.8, np.array([-2.5, 0.0]))
     assert far.lost
@@ -196,9 +196,9 @@ class Swinger:
 
 @pytest.mark.parametrize(("kind", "named"), [("push/rush", "push/rush"), ("unknown", "lob"), (None, "lob")])
 def test_a_stroke_is_named_as_it_was_meant_else_by_its_flight(kind: str | None, named: str) -> None:
-    side = m.RobotSide(config.load("badminton", []), Swinger(kind), "swinger")
+    side = sides.RobotSide(config.load("badminton", []), Swinger(kind), "swinger")
     try:
-        drop, lob = m._turned(shot((2.0, 0.0), (-3.5, 0.0, 2.0), 5.0)), shot((6.0, 0.0), (-1.6, 0.0, 0.6), 55.0)
+        drop, lob = sides.turned_shot(shot((2.0, 0.0), (-3.5, 0.0, 2.0), 5.0)), shot((6.0, 0.0), (-1.6, 0.0, 0.6), 55.0)
         hit = Outcome(
             True, 0.75, np.zeros(2), lob.x_m, np.zeros(3), lob.v_m_s, 9.0, np.zeros(2), 2.0, 3.0, True, "", 1.0
         )
