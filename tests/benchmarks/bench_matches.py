@@ -16,7 +16,7 @@ import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -30,11 +30,20 @@ from hjepa.types import Observation
 PAIRS = tuple(f"{high}:{opponent}" for opponent in ("human", "markov", "greedy") for high in matches.HIGHS)
 
 
-def play(job: tuple[str, int, int, float, str, list[str]]) -> dict[str, Any]:
-    pair, rallies, seed, minutes, split, sets = job
-    high, _, opponent = pair.partition(":")
+PART = 10  # rallies of a job
+
+
+class Job(NamedTuple):
+    pair: str
+    first: int  # rally
+    count: int
+    options: argparse.Namespace
+
+
+def play(job: Job) -> tuple[str, dict[str, Any]]:
+    o, (high, _, opponent) = job.options, job.pair.partition(":")
     build.use_one_thread()
-    settings = config.load("badminton", sets)
+    settings = config.load("badminton", o.sets)
     cooperative = opponent.endswith("-cooperative")
     other = opponent.removesuffix("-cooperative")
     robots = other.startswith("self-")
@@ -42,7 +51,7 @@ def play(job: tuple[str, int, int, float, str, list[str]]) -> dict[str, Any]:
     if robots:
         them: sides.Side = matches.robot(settings, other.removeprefix("self-"), "robot 2", cooperative, True)
     else:
-        them = sides.HumanSide(Opponent(other, split))
+        them = sides.HumanSide(Opponent(other, o.split))
     spent_ms: list[float] = []
     decide = us.high.decide
 
@@ -54,18 +63,23 @@ def play(job: tuple[str, int, int, float, str, list[str]]) -> dict[str, Any]:
         return goal
 
     us.high.decide = timed  # type: ignore[method-assign]
-    begun, played = time.monotonic(), []
-    while len(played) < rallies and time.monotonic() - begun < 60.0 * minutes:
-        k = len(played)
-        played.append(matches.play_rally((us, them), k % 2, split, 1000 * seed + k))
-    decided = [r for r in played if r.winner >= 0]
-    won = sum(r.winner == 0 for r in decided)
-    share, lengths = wilson(won, len(decided)), [r.length for r in played]
-    ends = sorted({(r.winner, r.why) for r in played})
+    rows = range(job.first, job.first + job.count)
+    played = [matches.play_rally((us, them), k % 2, o.split, 1000 * o.seed + k) for k in rows]
+    return job.pair, {
+        "ends": [(r.winner, r.why) for r in played],
+        "lengths": [r.length for r in played],
+        "ms": spent_ms,
+    }
+
+
+def summary(pair: str, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    ends, lengths, spent_ms = (sum((list(part[name]) for part in parts), []) for name in ("ends", "lengths", "ms"))
+    decided = [winner for winner, _ in ends if winner >= 0]
+    share = wilson(sum(winner == 0 for winner in decided), len(decided))
     return {
-        "pair": pair, "rallies": len(played), "decided": len(decided), "won": [share.value, share.lo, share.hi],
+        "pair": pair, "rallies": len(ends), "decided": len(decided), "won": [share.value, share.lo, share.hi],
         "length": {"median": float(np.median(lengths)), "mean": float(np.mean(lengths)), "max": int(max(lengths))},
-        "ends": {f"{w}: {why}": sum((r.winner, r.why) == (w, why) for r in played) for w, why in ends},
+        "ends": {f"{w}: {why}": ends.count((w, why)) for w, why in sorted(set(ends))},
         "decision_ms": [float(v) for v in np.percentile(spent_ms, [50, 99])],
     }  # fmt: skip
 
@@ -74,22 +88,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", nargs="*", default=PAIRS)
     parser.add_argument("--rallies", type=int, default=60)
-    parser.add_argument("--minutes", type=float, default=1e9, help="at most so long for a pair")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--split", default="test", choices=("val", "test"), help="services, and whom `human` copies")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", dest="sets", nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     o = parser.parse_args()
-    rows = []
-    jobs = [(pair, o.rallies, o.seed, o.minutes, o.split, o.sets) for pair in o.pairs]
+    jobs = [Job(pair, k, min(PART, o.rallies - k), o) for pair in o.pairs for k in range(0, o.rallies, PART)]
+    parts: dict[str, list[dict[str, Any]]] = {}
     with get_context("spawn").Pool(o.workers) as pool:
-        for row in pool.imap_unordered(play, jobs, chunksize=1):
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+        for pair, part in pool.imap_unordered(play, jobs, chunksize=1):
+            parts.setdefault(pair, []).append(part)
+            print(json.dumps(summary(pair, parts[pair])), flush=True)
             if o.json:
                 o.json.parent.mkdir(parents=True, exist_ok=True)
-                o.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+                o.json.write_text(json.dumps([summary(*row) for row in parts.items()], indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
