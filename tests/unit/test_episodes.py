@@ -54,7 +54,8 @@ class Counting:
         self.decision = Decision(np.array([k, 0.0]), "clear", np.array([k, 1.0]), 0.1, 3.0, 7, 20.0)
         start_ns = observation.stamp_ns + round(self.latency_s * NS)
         here = stroke.JointState(observation.q_rad, observation.dq_rad_s, np.zeros(8))
-        return stroke.recover(here, SPEC.q_home_rad + 0.2, SPEC.ddq_max_rad_s2, start_ns=start_ns, valid_ns=NS)
+        limits = SPEC.dq_max_rad_s, SPEC.ddq_max_rad_s2
+        return stroke.recover(here, SPEC.q_home_rad + 0.2, *limits, start_ns=start_ns, valid_ns=NS)
 
 
 @pytest.fixture(scope="module")
