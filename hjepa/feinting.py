@@ -63,7 +63,7 @@ class Watched(NamedTuple):
 class ObserverTraining:
     """How much is played, and the fit."""
 
-    strokes: int = 3000
+    strokes: int = 2000
     steps: int = 600  # more of them learn the strokes by heart
     batch: int = 256
     rate: float = 2e-3
