@@ -60,7 +60,7 @@ def test_every_mistake_of_a_file_has_its_line(folder: Path, capsys: pytest.Captu
         (["eval"], "Missing argument 'CONFIG'"),
         (["evaluate"], "No such command 'evaluate'"),
         (["demo", "--stroke", "3"], "No such option: --stroke"),
-        (["train", "middle"], "'low', 'high', 'rally', 'cover', 'bc'"),
+        (["train", "middle"], "'low', 'high', 'rally', 'cover', 'observer', 'bc'"),
         (["train", "low", "--data", "nowhere"], "fill it with `hjepa collect --out nowhere`"),
         (["train", "low"], "fill it with `hjepa collect --out data/swings`"),
         (["train", "bc", "--workers", "0"], "'--workers'"),
