@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hjepa.agent import HierarchicalAgent
-from hjepa.arrays import load_arrays, save_arrays
+from hjepa.arrays import save_arrays
 from hjepa.config import Config
 from hjepa.contexts import Contexts
 from hjepa.evaluation.feasible import Starts, stand
@@ -29,7 +29,7 @@ from hjepa.tasks.badminton.feeds import FeedTable, load_feed
 from hjepa.tasks.badminton.flight import fly_to
 from hjepa.tasks.badminton.strokes import TYPES, UNKNOWN, load_strokes
 from hjepa.training.loop import LoopConfig, optimise
-from hjepa.training.shards import spread
+from hjepa.training.shards import Report, Shard, joined, play_missing
 from hjepa.types import Array, RobotSpec, RobotState
 
 SHARD = 50
@@ -37,7 +37,6 @@ HALF_M = ((-6.2, -0.9), (-2.4, 2.4))  # where the base is put, x and y
 MIDDLE_M = (-4.0, 0.0)
 BASE = AnticipationConfig()  # how it moves
 FAULTS = ("", "miss", "net", "out", "own side", "touched net")
-Report = Callable[[int, int, Mapping[str, float]], None]
 
 
 class Covered(NamedTuple):
@@ -109,15 +108,9 @@ def collect_covered(
     to_play = lessons(c, feed)
     parts = [slice(k, k + SHARD) for k in range(0, c.strokes, SHARD)]
     jobs = [_Job(str(out / f"cover_{k:04d}.npz"), config, to_play.part(p)) for k, p in enumerate(parts)]
-    todo = [job for job in jobs if not Path(job.path).exists()]
-    done = c.strokes - sum(len(job.lessons.rows) for job in todo)
-    for count in spread(_play, todo, workers):
-        done += count
-        if progress:
-            progress(done, c.strokes, {})
-    remedy = "delete it and run again"
-    shards = [load_arrays(Path(j.path), Covered._fields, "shard", remedy) for j in jobs]
-    return Covered(*(np.concatenate([s[name] for s in shards]) for name in Covered._fields))
+    shards = [Shard(Path(job.path), len(job.lessons.rows), job) for job in jobs]
+    play_missing(_play, shards, workers, progress)
+    return Covered(*joined([shard.path for shard in shards], Covered._fields))
 
 
 def _play(job: _Job) -> int:

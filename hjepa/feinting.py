@@ -5,7 +5,6 @@ Shards are written whole; a second call plays what is missing. Legend: N strokes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hjepa.arrays import load_arrays, save_arrays
+from hjepa.arrays import save_arrays
 from hjepa.config import Config
 from hjepa.covering import home_at, starts_of
 from hjepa.errors import DataError
@@ -25,13 +24,13 @@ from hjepa.evaluation.results import Recording
 from hjepa.models.observer import Observer, ObserverConfig, save_observer
 from hjepa.onlooker import seen
 from hjepa.training.loop import LoopConfig, optimise
-from hjepa.training.shards import spread
+from hjepa.training.shards import Report, Shard, joined, play_missing
 from hjepa.types import Array, RobotSpec
+from hjepa.viewer.scene import interpolate
 from robots.spec import load_spec
 
 SHARD = 50
 LOOK = ObserverConfig(0)  # when is looked
-Report = Callable[[int, int, Mapping[str, float]], None]
 
 
 class Watched(NamedTuple):
@@ -80,20 +79,15 @@ class _Job(NamedTuple):
 
 def watch(config: Config, out: Path, strokes: int, workers: int = 2, progress: Report | None = None) -> Watched:
     """Play strokes of the configured feed with the configured agent, in spawned processes, and keep what is seen."""
-
     out.mkdir(parents=True, exist_ok=True)
     settings = config.model_copy(update={"task": config.task.model_copy(update={"strokes": strokes})})
     jobs = [
         _Job(str(out / f"watched_{k:04d}.npz"), settings, rows)
         for k, rows in enumerate(np.array_split(np.arange(strokes), max(1, -(-strokes // SHARD))))
     ]
-    todo = [job for job in jobs if not Path(job.path).exists()]
-    done = strokes - sum(len(job.rows) for job in todo)
-    for count in spread(_play, todo, workers):
-        done += count
-        if progress:
-            progress(done, strokes, {})
-    return _joined([Path(job.path) for job in jobs])
+    shards = [Shard(Path(job.path), len(job.rows), job) for job in jobs]
+    play_missing(_play, shards, workers, progress)
+    return Watched(*joined([shard.path for shard in shards], Watched._fields))
 
 
 def watched(folder: Path) -> Watched:
@@ -101,12 +95,7 @@ def watched(folder: Path) -> Watched:
     paths = sorted(folder.glob("watched_*.npz"))
     if not paths:
         raise DataError(f"{folder}: no watched_*.npz in it; `hjepa train observer --data {folder}` writes them")
-    return _joined(paths)
-
-
-def _joined(paths: list[Path]) -> Watched:
-    shards = [load_arrays(path, Watched._fields, "shard", "delete it and run again") for path in paths]
-    return Watched(*(np.concatenate([s[name] for s in shards]) for name in Watched._fields))
+    return Watched(*joined(paths, Watched._fields))
 
 
 def _play(job: _Job) -> int:
@@ -142,15 +131,11 @@ def _seen(
     if recording is None or not contact_s > look.hinge_s + 0.05:
         return nothing, nothing, np.full(6, np.nan)
     times, q, shuttle = recording.times_s, recording.q_rad, recording.shuttle_m
-    at = contact_s - look.hinge_s - look.every_s * np.arange(look.instants)[::-1]
+    at = contact_s - look.hinge_s - look.every_s * np.arange(look.instants, dtype=np.float64)[::-1]
     step = 0.01
-    now, before = (_at(at - lag, times, q) for lag in (0.0, step))
-    place, earlier = (_at(at[-1:] - lag, times, shuttle)[0] for lag in (0.0, 2 * step))
+    now, before = (interpolate(times, q, at - lag) for lag in (0.0, step))
+    place, earlier = (interpolate(times, shuttle, at[-1:] - lag)[0] for lag in (0.0, 2 * step))
     return now, (now - before) / step, np.concatenate([place, (place - earlier) / (2 * step)])
-
-
-def _at(at_s: NDArray[Any], times: Array, x: Array) -> Array:
-    return np.stack([np.interp(at_s, times, x[:, j]) for j in range(x.shape[1])], axis=-1)
 
 
 def fit(

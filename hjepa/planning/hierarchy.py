@@ -197,7 +197,7 @@ class HighPlanner:
 
     @torch.no_grad()
     def _late(self, chosen: Candidates) -> Candidates:
-        """The chosen shot (one row) towards other places around its own; never fewer than none: no row of it stays."""
+        """The chosen shot (one row) towards other places around its own; perhaps none."""
         c = self.config
         turn = 2.0 * np.pi * np.random.default_rng([self._seed, 2]).random()
         angle = turn + 2.0 * np.pi * np.arange(c.late) / c.late

@@ -71,7 +71,7 @@ class Situation(NamedTuple):
     q: Tensor  # (1 or N, J) commanded joint state when the command will start
     dq: Tensor
     ddq: Tensor
-    latency_s: Any  # from the observation to that start, s: one number, or (N, 1)
+    latency_s: float  # from the observation to that start
     goal: Tensor  # (1 or N, G)
     root: Tensor  # (1 or N, G, G): the goal costs 1/2 |root (U - goal)|^2
 
@@ -147,7 +147,7 @@ class StrokeResidual:
             w.contact / 0.06 * contact_gap,
             w.offset / 0.06 * read["offset_m"],
             w.net / 0.08 * (NET_MARGIN_M - read["net_m"]).clamp(min=0.0),
-            self.body(event, to_go - s.latency_s),
+            self._body(event, to_go - s.latency_s),
             w.support * self.level.codec.off_support(m, event),
             w.prior * m[:, :-3],
             w.limits * self._over_net(m),
@@ -164,7 +164,7 @@ class StrokeResidual:
         reach = racket[:, :1] + TIP_M + FOLLOW_S * racket[:, 5:6].clamp(min=0.0)
         return (reach + NET_CLEAR_M).clamp(min=0.0) / 0.05
 
-    def body(self, event: Any, duration_s: Tensor) -> Tensor:
+    def _body(self, event: Any, duration_s: Tensor) -> Tensor:
         """Guards and effort of the way to the event, (N, R_body)."""
         s, w, lim = self.situation, self.weights, self.limits
         way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)

@@ -95,4 +95,4 @@ class RecordedResidual:
 
 
 def _tensors(s: Situation) -> tuple[Tensor, ...]:
-    return (s.z, s.q, s.dq, s.ddq, torch.as_tensor(s.latency_s), s.goal, s.root)
+    return (s.z, s.q, s.dq, s.ddq, torch.tensor(s.latency_s), s.goal, s.root)

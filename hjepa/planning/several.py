@@ -23,7 +23,7 @@ class Several:
         """(N k, X) -> (N k, R)."""
         times = len(x) // len(self.situation.goal)
         parts = (p.repeat_interleave(times, 0) if isinstance(p, Tensor) and len(p) > 1 else p for p in self.situation)
-        return self.make(Situation(*parts))(x)
+        return self.make(Situation(*parts))(x)  # type: ignore[arg-type]  # each part stays what it is
 
     def energy(self, x: Tensor) -> Tensor:
         """(N k, X) -> (N k,)."""

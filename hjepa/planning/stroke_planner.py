@@ -333,23 +333,22 @@ class StrokePlanner:
         return x[torch.argsort(residual.energy(x))[: c.first_kept]]
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
-        command = self._command(situation, found.x, stamp_ns)
-        event_ns = stamp_ns + round(float(found.x[-1]) * TIME_S * NS)
-        self._committed = Committed(goal_id, found.x, stamp_ns, event_ns, command, found.own, found.spares)
-        return command
-
-    def _command(self, situation: Situation, x: Tensor, stamp_ns: int) -> JointTrajectory:
-        """The motion from a situation to the event of x (X,), and what follows it."""
+        x = found.x
         q, dq, before = (part[0].double().numpy() for part in self._decode(x[None, :-1]))
+        to_go_s = float(x[-1]) * TIME_S
+        start_ns = stamp_ns + round(situation.latency_s * NS)
         state = stroke.JointState(*(part[0].double().numpy() for part in (situation.q, situation.dq, situation.ddq)))
-        return stroke.trajectory(
+        command = stroke.trajectory(
             state,
-            stroke.Event(q, dq, before, float(x[-1]) * TIME_S - situation.latency_s),
+            stroke.Event(q, dq, before, to_go_s - situation.latency_s),
             self.spec.q_home_rad,
             self.spec.ddq_max_rad_s2,
-            start_ns=stamp_ns + round(situation.latency_s * NS),
+            start_ns=start_ns,
             valid_ns=round(self.config.valid_s * NS),
         )
+        event_ns = stamp_ns + round(to_go_s * NS)
+        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, found.own, found.spares)
+        return command
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
         if self._recorded and term is None:

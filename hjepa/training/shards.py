@@ -1,17 +1,22 @@
-"""What every collection in spawned processes needs: the jobs dealt out, and a world made where it is used."""
+"""What every collection in spawned processes needs: jobs dealt out, shards kept, a world made where it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import get_context
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
+from hjepa.arrays import load_arrays
 from hjepa.types import RobotSpec
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
+Report = Callable[[int, int, Mapping[str, float]], None]
 
 
 def spread(work: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> Iterator[Done]:
@@ -21,6 +26,31 @@ def spread(work: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> It
         return
     with get_context("spawn").Pool(workers) as pool:
         yield from pool.imap_unordered(work, jobs, chunksize=1)
+
+
+class Shard(NamedTuple):
+    """A part of a collection: where it is kept, how much it holds, and what makes it."""
+
+    path: Path
+    size: int
+    job: Any
+
+
+def play_missing(work: Callable[[Any], int], shards: Sequence[Shard], workers: int, progress: Report | None) -> None:
+    """`work` on the job of every shard that is not there yet; it writes the shard and says how much that holds."""
+    todo = [shard for shard in shards if not shard.path.exists()]
+    total = sum(shard.size for shard in shards)
+    done = total - sum(shard.size for shard in todo)
+    for count in spread(work, [shard.job for shard in todo], workers):
+        done += count
+        if progress:
+            progress(done, total, {})
+
+
+def joined(paths: Sequence[Path], names: Sequence[str]) -> list[Any]:
+    """The named arrays of all shards, end to end."""
+    parts = [load_arrays(path, names, "shard", "delete it and run again") for path in paths]
+    return [np.concatenate([part[name] for part in parts]) for name in names]
 
 
 @contextmanager
