@@ -20,6 +20,7 @@ from hjepa.models.checkpoint import check_robot
 from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.cover import load_cover
 from hjepa.models.high import HighModel, load_high
+from hjepa.models.layers import for_search
 from hjepa.models.low import LowBundle, LowLevel, load_low
 from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
@@ -27,13 +28,14 @@ from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
-from hjepa.planning.feint import FeintPlanner
+from hjepa.planning.feint import FeintPlanner, softened
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import LowWeights, PointGoal
+from hjepa.planning.programs import LowPrograms, recorded
 from hjepa.planning.protocols import Planner
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner, limits_of
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
@@ -134,8 +136,13 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask
     return Tactician(model, TYPES, settings, **parts)
 
 
-def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePlanner:
-    """The low level as `name` has it: `reactive` does not search, `coded-goal` aims at a point."""
+def build_low(
+    config: Config, spec: RobotSpec, name: str = "hjepa", programs: LowPrograms | None = None
+) -> StrokePlanner:
+    """The low level as `name` has it: `reactive` does not search, `coded-goal` aims at a point.
+
+    programs: what it computes, with the configuration's weights (None: recorded here, which takes a second).
+    """
     c, bundle = config.low, low_bundle(config, spec)
     settings = LowPlanConfig(
         latency_s=c.latency_ms / 1e3,
@@ -152,12 +159,17 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
         budget_s=c.budget_ms / 1e3 if config.run.clock == "realtime" else None,
         search=name != "reactive",
     )
+    level, limits = for_search(bundle.level), limits_of(spec)
     planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
-    context = SlowContext(bundle.level, bundle.doubt) if c.adapt and bundle.level.config.context else None
-    parts = (bundle.level, bundle.proposal, spec, settings, weights, planner, term, flop, context, True)
-    return FeintPlanner(*parts, observer=onlooker(config, spec)) if config.high.feint else StrokePlanner(*parts)
+    context = SlowContext(level, bundle.doubt) if c.adapt and level.config.context else None
+    made = programs or recorded(level, limits, weights, spec.joints)
+    parts = (level, for_search(bundle.proposal), spec, settings, weights, planner, term, flop, context, made)
+    if not config.high.feint:
+        return StrokePlanner(*parts)
+    gentle = recorded(level, limits, softened(weights), spec.joints)
+    return FeintPlanner(*parts, observer=onlooker(config, spec), gentle=gentle)
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:

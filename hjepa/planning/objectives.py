@@ -114,6 +114,15 @@ def own_residuals(codec: Any, joints: int) -> int:
     return 5 * joints + 2 + 2 * arm + 1
 
 
+def search_box(codec: Any, limits: Limits) -> tuple[Tensor, Tensor]:
+    """Low and high (X,): the codec's data and a little more, contacts that the rails come near, 0.06 to 1.6 s to go."""
+    low = torch.cat([codec.low.clamp(max=-1.5) * 1.1, codec.low.new_tensor([0.06 / TIME_S])])
+    high = torch.cat([codec.high.clamp(min=1.5) * 1.1, codec.high.new_tensor([1.6 / TIME_S])])
+    low[-4:-2] = (limits.q_min[:2] - 1.3 - codec.xy_mean) / codec.xy_std
+    high[-4:-2] = (limits.q_max[:2] + 1.3 - codec.xy_mean) / codec.xy_std
+    return low, high
+
+
 class StrokeResidual:
     """Residuals of candidate strokes in one situation; `goal`: what is wanted, if not the situation's embedding."""
 
@@ -127,12 +136,7 @@ class StrokeResidual:
     ) -> None:
         self.level, self.limits, self.weights, self.situation = level, limits, weights, situation
         self.goal: GoalTerm = goal or EmbeddingGoal(level, situation.goal, situation.root)
-        codec = level.codec
-        self.low = torch.cat([codec.low.clamp(max=-1.5) * 1.1, torch.tensor([0.06 / TIME_S])])
-        self.high = torch.cat([codec.high.clamp(min=1.5) * 1.1, torch.tensor([1.6 / TIME_S])])
-        rail_low = (limits.q_min[:2] - 1.3 - codec.xy_mean) / codec.xy_std
-        rail_high = (limits.q_max[:2] + 1.3 - codec.xy_mean) / codec.xy_std
-        self.low[-4:-2], self.high[-4:-2] = rail_low, rail_high
+        self.low, self.high = search_box(level.codec, limits)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, X) -> (N, R)."""
@@ -170,7 +174,8 @@ class StrokeResidual:
         way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)
         use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
         # the driver clips what leaves a joint's range, and the hit with it: the whole way counts, its ends included
-        times = torch.cat([(way.switch_s + 0.5 * way.ramp_s)[None], WAY_SHARES * way.duration_s])
+        shares = WAY_SHARES.to(duration_s.device)
+        times = torch.cat([(way.switch_s + 0.5 * way.ramp_s)[None], shares * way.duration_s])
         path, speed, _ = motion.evaluate(way, times)  # (W + 1, N, J)
         use_v = torch.maximum(speed[0].abs(), speed[-1].abs()) / lim.dq_max  # the peak, as in motion.peak_speed
         outside = ((path - lim.q_max).clamp(min=0.0) + (lim.q_min - path).clamp(min=0.0)).amax(dim=0)

@@ -1,6 +1,6 @@
 """Operations that planning takes, counted while it runs: two for each weight that is touched, as build.candidate_flop.
 
-Layers count their own rows. A low level's searches may be recorded (planning.recorded), where no layer can count, so
+Layers count their own rows. A low level's searches may be recorded (planning.programs), where no layer can count, so
 the motions that they score are. Legend: N candidates, X search variables, R residuals.
 """
 

@@ -29,11 +29,10 @@ from hjepa.planning.objectives import (
     Situation,
     StrokeResidual,
     own_residuals,
+    search_box,
 )
+from hjepa.planning.programs import Fused, LowPrograms, example, plain
 from hjepa.planning.protocols import Plan, Planner, Residual
-from hjepa.planning.recorded import RecordedEnergy
-from hjepa.planning.recorded import record as recorded
-from hjepa.planning.several import Several
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
@@ -125,27 +124,19 @@ class StrokePlanner:
         term: Callable[[Goal], GoalTerm] | None = None,
         flop: float = 0.0,
         context: SlowContext | None = None,
-        record: bool = False,
+        programs: LowPrograms | None = None,
     ) -> None:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
-        context: what learns from past strokes (None: the nominal world for ever); record: run recordings (TorchScript)
-        of what the level computes, of the energy too where the goal is an embedding."""
+        context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
+        with these weights and the robot's limits (None: plainly)."""
         self.level, self.proposal, self.spec = level, proposal, spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
         self._generator = torch.Generator()
         self.limits, self._own = limits_of(spec), own_residuals(level.codec, spec.joints)
-        self._recorded = RecordedEnergy(level, self.limits, weights, self._example()) if record and not term else None
-        self._see: Callable[..., Tensor] = level.see
-        self._foresee: Callable[..., tuple[Tensor, Tensor]] = self._outcome
-        self._decode: Callable[..., Any] = level.codec.decode
-        if record:
-            c, J, X = level.config, spec.joints, len(level.codec.low) + 1
-            joints = torch.zeros(1, J), torch.zeros(1, J)
-            self._see = recorded(level, level.see, (torch.zeros(1, c.window, 3), torch.ones(1, c.window), *joints))
-            self._foresee = recorded(level, self._outcome, (torch.zeros(1, c.state), torch.zeros(1, X)))
-            self._decode = recorded(level, level.codec.decode, (torch.zeros(1, X - 1),))
+        self.programs = programs or plain(level, self.limits, weights)
+        self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
         self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
         self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
         self.reset()
@@ -175,7 +166,7 @@ class StrokePlanner:
             goal_id, z, found = self._unread
             self._unread = None
             with torch.no_grad():
-                self._expected, landing = self._foresee(z, found.x[None])
+                self._expected, landing = self.programs.foresee(z, found.x[None])
             m, xy = found.x[:-1].double().numpy(), landing[0].double().numpy()
             mflop = self.flop * found.scored / 1e6
             self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, mflop)
@@ -193,7 +184,7 @@ class StrokePlanner:
             z, joints = self._encode(observation)
             goals, metric = _tensor(candidates), _tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
-            residual = Several(self._residual, self._situation(observation, z, goals, metric, latency))
+            residual = self._residual(self._situation(observation, z, goals, metric, latency))
             proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
             energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
             x = proposals[torch.arange(len(goals)), best]
@@ -257,11 +248,6 @@ class StrokePlanner:
             outcome = self.level.see_after(_row(seen), _row(mask), _row(q), _row(dq))
             to_go_s = torch.tensor([[(done.event_ns - look.stamp_ns) / NS]])
             self.context.learn(look.z, done.x[None, :-1], to_go_s, outcome)
-
-    def _outcome(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The outcome embedding (N, E) that x (N, X) brings, and the landing point (N, 2) read of it."""
-        outcome, _ = self.level.foresee(z, x[:, :-1], x[:, -1:] * TIME_S)
-        return outcome, self.level.read(outcome)["landing_m"]
 
     def _search(
         self,
@@ -334,7 +320,7 @@ class StrokePlanner:
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
-        q, dq, before = (part[0].double().numpy() for part in self._decode(x[None, :-1]))
+        q, dq, before = (part[0].double().numpy() for part in self.programs.decode(x[None, :-1]))
         to_go_s = float(x[-1]) * TIME_S
         start_ns = stamp_ns + round(situation.latency_s * NS)
         state = stroke.JointState(*(part[0].double().numpy() for part in (situation.q, situation.dq, situation.ddq)))
@@ -351,14 +337,9 @@ class StrokePlanner:
         return command
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
-        if self._recorded and term is None:
-            return self._recorded.at(situation)
+        if term is None:
+            return Fused(self.programs, self._box, self._count, situation)
         return StrokeResidual(self.level, self.limits, self.weights, situation, term)
-
-    def _example(self) -> Situation:
-        """A situation of the right shapes."""
-        zero, sizes, G = torch.zeros(1, self.spec.joints), self.level.config, self.level.config.goal
-        return Situation(torch.zeros(1, sizes.state), zero, zero, zero, 0.0, torch.zeros(1, G), torch.zeros(1, G, G))
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
@@ -366,7 +347,7 @@ class StrokePlanner:
 
     def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         joints = _row(observation.q_rad), _row(observation.dq_rad_s)
-        z = self._see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints)
+        z = self.programs.see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints)
         return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
 
     def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
@@ -382,6 +363,13 @@ class StrokePlanner:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (_row(part) for part in state)
         return Situation(z, q, dq, ddq, latency_s, goal, root)
+
+
+def residual_count(level: Any, programs: LowPrograms, joints: int) -> int:
+    """R."""
+    shapes = example(level, joints)
+    with torch.no_grad():
+        return int(programs.residuals(torch.full((1, shapes.size), 0.5), *shapes.situation).shape[1])
 
 
 def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
