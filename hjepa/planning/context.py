@@ -38,13 +38,13 @@ class SlowContext:
     def __init__(self, level: Explaining, doubt: Tensor, *, reach: float = 2.0, steps: int = 17, fade: float = 0.97):
         """reach: the grid spans -reach .. reach in each number; fade: weight of a past stroke after each new one."""
         self.level, self.doubt, self.fade = level, doubt, fade
-        axis = torch.linspace(-reach, reach, steps)
+        axis = torch.linspace(-reach, reach, steps, device=doubt.device)
         self.grid = torch.cartesian_prod(*[axis] * level.config.context).view(-1, level.config.context)  # (S, C)
         self.forget()
 
     def forget(self) -> None:
         """Nothing is known of the world but that it is usually the nominal one."""
-        self._evidence = torch.zeros(len(self.grid))
+        self._evidence = self.grid.new_zeros(len(self.grid))
         self._set()
 
     @property

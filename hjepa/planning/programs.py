@@ -82,7 +82,7 @@ class Call(nn.Module):
 
 
 class Example(NamedTuple):
-    """Inputs of the right shapes, by which functions are recorded or compiled."""
+    """Inputs of the right shapes, on the level's device, by which functions are recorded or compiled."""
 
     see: tuple[Tensor, ...]
     decode: tuple[Tensor, ...]
@@ -90,14 +90,28 @@ class Example(NamedTuple):
     situation: tuple[Tensor, ...]
     size: int  # X
 
+    def x(self, rows: int) -> Tensor:
+        """(rows, X)."""
+        return self.situation[0].new_full((rows, self.size), 0.5)
+
+    def residuals(self, rows: int) -> tuple[Tensor, ...]:
+        """Of so many rows."""
+        *own, goal, root = self.situation
+        return self.x(rows), *own, goal.repeat(rows, 1), root.repeat(rows, 1, 1)
+
+    def iterate(self, rows: int, count: int) -> tuple[Tensor, ...]:
+        """Of so many candidates; count: R."""
+        x, *situation = self.residuals(rows)
+        return *beginning(x, 0.03, count), x - 9.0, x + 9.0, x.new_tensor([0.02, 0.6]), *situation
+
 
 def example(level: Any, joints: int) -> Example:
     """For a level and a robot of so many joints."""
-    c, X = level.config, len(level.codec.low) + 1
-    q = torch.zeros(1, joints)
-    parts = Situation(torch.zeros(1, c.state), q, q, q, 0.0, torch.zeros(1, c.goal), torch.zeros(1, c.goal, c.goal))
-    see = (torch.zeros(1, c.window, 3), torch.ones(1, c.window), q, q)
-    return Example(see, (torch.zeros(1, X - 1),), (torch.zeros(1, c.state), torch.zeros(1, X)), tensors(parts), X)
+    c, X, zeros = level.config, len(level.codec.low) + 1, level.codec.low.new_zeros
+    q = zeros(1, joints)
+    parts = Situation(zeros(1, c.state), q, q, q, 0.0, zeros(1, c.goal), zeros(1, c.goal, c.goal))
+    see = (zeros(1, c.window, 3), zeros(1, c.window) + 1.0, q, q)
+    return Example(see, (zeros(1, X - 1),), (zeros(1, c.state), zeros(1, X)), tensors(parts), X)
 
 
 def tensors(s: Situation) -> tuple[Tensor, ...]:
@@ -116,16 +130,14 @@ def recorded(level: Any, limits: Limits, weights: LowWeights, joints: int) -> Lo
     """Recorded as TorchScript, for a robot of so many joints."""
     shapes = example(level, joints)
     made, residuals = plain(level, limits, weights), Residuals(level, limits, weights)
-    x = torch.full((2, shapes.size), 0.5)
-    rows = (*shapes.situation[:-2], *(part.expand(2, *part.shape[1:]) for part in shapes.situation[-2:]))
-    state = beginning(x, 0.03, residuals(x, *rows).shape[1])
-    box = (x - 9.0, x + 9.0, torch.tensor([0.02, 0.6]))
+    rows = shapes.residuals(2)
+    count = residuals(*rows).shape[1]
     return LowPrograms(
         record(Call(level, made.see), shapes.see),
         record(Call(level, made.decode), shapes.decode),
         record(Call(level, made.foresee), shapes.foresee),
-        record(residuals, (x, *rows)),
-        record(Iteration(residuals), (*state, *box, *rows)),
+        record(residuals, rows),
+        record(Iteration(residuals), shapes.iterate(2, count)),
     )
 
 

@@ -134,7 +134,8 @@ class StrokePlanner:
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
         self._generator = torch.Generator()
-        self.limits, self._own = limits_of(spec), own_residuals(level.codec, spec.joints)
+        self.device = level.codec.low.device
+        self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
         self.programs = programs or plain(level, self.limits, weights)
         self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
         self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
@@ -167,7 +168,7 @@ class StrokePlanner:
             self._unread = None
             with torch.no_grad():
                 self._expected, landing = self.programs.foresee(z, found.x[None])
-            m, xy = found.x[:-1].double().numpy(), landing[0].double().numpy()
+            m, xy = _array(found.x[:-1]), _array(landing[0])
             mflop = self.flop * found.scored / 1e6
             self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, mflop)
         return self._explained
@@ -182,7 +183,7 @@ class StrokePlanner:
         """Energy (C,) of a short search for each candidate goal (C, G), weighed by roots (C, G, G)."""
         with torch.no_grad():
             z, joints = self._encode(observation)
-            goals, metric = _tensor(candidates), _tensor(roots)
+            goals, metric = self._tensor(candidates), self._tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
             residual = self._residual(self._situation(observation, z, goals, metric, latency))
             proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
@@ -194,7 +195,7 @@ class StrokePlanner:
                 found = GaussNewton().descend(residual, x, self.config.reach_iterations)
                 x, energy = found.x, found.energy
                 self._ready = Ready(goals, x, observation.stamp_ns)
-            return energy.double().numpy()
+            return _array(energy)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
@@ -208,8 +209,8 @@ class StrokePlanner:
         with torch.no_grad():
             z, joints = self._encode(observation)
             self._look = Look(z, observation.stamp_ns)
-            g = _tensor(goal.candidates if self.config.joint else goal.embedding[None])
-            situation = self._situation(observation, z, g[:1], _tensor(goal.root[None]), self.config.latency_s)
+            g = self._tensor(goal.candidates if self.config.joint else goal.embedding[None])
+            situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
         self._energy, self._unread = found.energy, (goal.id, z, found)
@@ -245,8 +246,8 @@ class StrokePlanner:
         q, dq = (np.stack([getattr(state, name) for state in at]) for name in ("q_rad", "dq_rad_s"))
         seen = observation.tracker_xyz_m[slots] * mask[:, None]
         with torch.no_grad():
-            outcome = self.level.see_after(_row(seen), _row(mask), _row(q), _row(dq))
-            to_go_s = torch.tensor([[(done.event_ns - look.stamp_ns) / NS]])
+            outcome = self.level.see_after(*(self._tensor(part[None]) for part in (seen, mask, q, dq)))
+            to_go_s = look.z.new_tensor([[(done.event_ns - look.stamp_ns) / NS]])
             self.context.learn(look.z, done.x[None, :-1], to_go_s, outcome)
 
     def _search(
@@ -314,16 +315,16 @@ class StrokePlanner:
         """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck."""
         c, X = self.config, proposals.shape[1]
         x = proposals[torch.arange(c.strayed) % len(proposals)]
-        x = x + STRAY * torch.randn(c.strayed, X, generator=self._generator)
+        x = x + STRAY * torch.randn(c.strayed, X, generator=self._generator).to(x.device)
         x = torch.minimum(torch.maximum(x, residual.low), residual.high)
         return x[torch.argsort(residual.energy(x))[: c.first_kept]]
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
-        q, dq, before = (part[0].double().numpy() for part in self.programs.decode(x[None, :-1]))
+        q, dq, before = (_array(part[0]) for part in self.programs.decode(x[None, :-1]))
         to_go_s = float(x[-1]) * TIME_S
         start_ns = stamp_ns + round(situation.latency_s * NS)
-        state = stroke.JointState(*(part[0].double().numpy() for part in (situation.q, situation.dq, situation.ddq)))
+        state = stroke.JointState(*(_array(part[0]) for part in (situation.q, situation.dq, situation.ddq)))
         command = stroke.trajectory(
             state,
             stroke.Event(q, dq, before, to_go_s - situation.latency_s),
@@ -345,9 +346,14 @@ class StrokePlanner:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
         return stroke.resume(old.command, stamp_ns + round(self.config.latency_s * NS))
 
+    def _tensor(self, x: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(self.device)
+
     def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        joints = _row(observation.q_rad), _row(observation.dq_rad_s)
-        z = self.programs.see(_row(observation.tracker_xyz_m), _row(observation.tracker_mask), *joints)
+        seen = (observation.tracker_xyz_m, observation.tracker_mask, observation.q_rad, observation.dq_rad_s)
+        window, mask, *own = (self._tensor(part[None]) for part in seen)
+        joints = own[0], own[1]
+        z = self.programs.see(window, mask, *joints)
         return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
 
     def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
@@ -361,7 +367,7 @@ class StrokePlanner:
             state = stroke.braked(observation.q_rad, observation.dq_rad_s, self.spec.ddq_max_rad_s2, latency_s)
         else:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
-        q, dq, ddq = (_row(part) for part in state)
+        q, dq, ddq = (self._tensor(part[None]) for part in state)
         return Situation(z, q, dq, ddq, latency_s, goal, root)
 
 
@@ -369,7 +375,7 @@ def residual_count(level: Any, programs: LowPrograms, joints: int) -> int:
     """R."""
     shapes = example(level, joints)
     with torch.no_grad():
-        return int(programs.residuals(torch.full((1, shapes.size), 0.5), *shapes.situation).shape[1])
+        return int(programs.residuals(shapes.x(1), *shapes.situation).shape[1])
 
 
 def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
@@ -380,19 +386,15 @@ def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
     return out
 
 
-def limits_of(spec: RobotSpec) -> Limits:
+def limits_of(spec: RobotSpec, device: torch.device | None = None) -> Limits:
     """A RobotSpec's limits as tensors."""
     arrays = (spec.q_min_rad, spec.q_max_rad, spec.dq_max_rad_s, spec.ddq_max_rad_s2)
-    return Limits(*(torch.tensor(a, dtype=torch.float32) for a in arrays))
+    return Limits(*(torch.tensor(a, dtype=torch.float32, device=device) for a in arrays))
 
 
 def _half_square(r: Tensor) -> float:
     return float(0.5 * (r**2).sum())
 
 
-def _tensor(x: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-
-
-def _row(x: NDArray[Any]) -> Tensor:
-    return _tensor(x)[None]
+def _array(x: Tensor) -> Array:
+    return x.double().cpu().numpy()
