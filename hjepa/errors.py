@@ -23,6 +23,10 @@ class WeightsError(HjepaError):
     """Trained weights are missing, damaged or made for another model or robot."""
 
 
+class BundleError(HjepaError):
+    """A bundle is damaged, not signed by a trusted key, or made for another machine."""
+
+
 class RobotError(HjepaError):
     """A driver was used out of order, a robot is unknown or its description is wrong."""
 

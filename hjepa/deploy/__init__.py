@@ -1,0 +1,1 @@
+"""From a configuration to a controller: compiled programs, signed bundles, and the process that runs them."""

@@ -1,0 +1,140 @@
+"""The low level's programs compiled ahead of time (torch.export, AOTInductor): one package for each function.
+
+A package is a library for the device and processor that it was compiled on; it holds its weights. Candidates come in
+any number, but torch specialises the case of one row, so functions over rows have a package for one and one for many.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hjepa.errors import BundleError
+from hjepa.planning.objectives import Limits, LowWeights
+from hjepa.planning.programs import Call, Function, Iteration, LowPrograms, Residuals, example, plain
+
+MOST_ROWS, MOST_CANDIDATES = 4096, 256
+Inputs = tuple[Tensor, ...]
+Progress = Callable[[int, int, str], None]  # done, of, name
+
+
+class _Plain(nn.Module):
+    """Gives a tuple where the function gives a named one: packages know no classes."""
+
+    def __init__(self, call: nn.Module) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        found = self.call(*inputs)
+        return (found,) if isinstance(found, Tensor) else tuple(found)
+
+
+class Program:
+    """A function to compile: the module, an example, and which inputs (by position) have a row for each candidate."""
+
+    def __init__(self, module: nn.Module, inputs: Inputs, rows: tuple[int, ...] = (), most: int = 0) -> None:
+        self.module, self.inputs, self.rows, self.most = _Plain(module).eval(), inputs, rows, most
+
+    def shapes(self) -> Any:
+        """What torch.export is told of the sizes."""
+        if not self.most:
+            return None
+        dim = torch.export.Dim("rows", min=2, max=self.most)
+        return {"inputs": tuple({0: dim} if k in self.rows else None for k in range(len(self.inputs)))}
+
+
+def programs(level: Any, limits: Limits, weights: LowWeights, joints: int) -> dict[str, Program]:
+    """All that a low level computes while it plans, by name; sizes are those of a robot of so many joints."""
+    shapes, straight = example(level, joints), plain(level, limits, weights)
+    residuals = Residuals(level, limits, weights)
+    iteration = Iteration(residuals)
+    with torch.no_grad():
+        count = residuals(*shapes.residuals(1)).shape[1]
+    scored, searched = (0, 6, 7), (0, 1, 2, 3, 4, 5, 6, 7, 14, 15)
+    return {
+        "see": Program(Call(level, straight.see), shapes.see),
+        "decode": Program(Call(level, straight.decode), shapes.decode),
+        "foresee": Program(Call(level, straight.foresee), shapes.foresee),
+        "residuals_one": Program(residuals, shapes.residuals(1)),
+        "residuals": Program(residuals, shapes.residuals(3), scored, MOST_ROWS),
+        "iterate_one": Program(iteration, shapes.iterate(1, count)),
+        "iterate": Program(iteration, shapes.iterate(3, count), searched, MOST_CANDIDATES),
+    }
+
+
+def compile_all(made: Mapping[str, Program], folder: Path, progress: Progress | None = None) -> dict[str, Path]:
+    """Compile programs into NAME.pt2 files of a folder; BundleError if the compiler is missing or fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    out: dict[str, Path] = {}
+    for k, (name, program) in enumerate(made.items()):
+        if progress is not None:
+            progress(k, len(made), name)
+        out[name] = folder / f"{name}.pt2"
+        with _quietly(), torch.no_grad():
+            exported = torch.export.export(program.module, program.inputs, dynamic_shapes=program.shapes())
+            try:
+                torch._inductor.aoti_compile_and_package(exported, package_path=str(out[name]))
+            except Exception as error:  # noqa: BLE001 (torch has no class for what its compilers may raise)
+                said = str(error).strip().splitlines() or [type(error).__name__]
+                raise BundleError(
+                    f"'{name}' could not be compiled: {said[0]} (a C++ compiler is needed: apt install g++)"
+                ) from error
+    if progress is not None:
+        progress(len(made), len(made), "")
+    return out
+
+
+def load_all(packages: Mapping[str, bytes]) -> LowPrograms:
+    """Programs of packages that were checked: their code runs."""
+    f = {name: _loaded(data) for name, data in packages.items()}
+    residuals, iterate = _by_rows(f["residuals_one"], f["residuals"], 2), _by_rows(f["iterate_one"], f["iterate"], 0)
+    return LowPrograms(
+        lambda *x: f["see"](*x)[0], f["decode"], f["foresee"], lambda *x: residuals(*x)[0], iterate
+    )
+
+
+def raw(packages: Mapping[str, bytes]) -> dict[str, Function]:
+    """Each package as it is, for goldens."""
+    return {name: _loaded(data) for name, data in packages.items()}
+
+
+def _loaded(data: bytes) -> Function:
+    with _quietly():
+        loaded: Function = torch._inductor.aoti_load_package(io.BytesIO(data))
+    return loaded
+
+
+def _by_rows(one: Function, many: Function, shared: int) -> Function:
+    """Chooses by the rows of x; `shared`: how many of the last inputs may have one row for all."""
+
+    def call(*inputs: Tensor) -> Any:
+        rows = len(inputs[0])
+        cut = len(inputs) - shared
+        spread = [part if len(part) == rows else part.expand(rows, *part.shape[1:]) for part in inputs[cut:]]
+        given = [part.contiguous() for part in (*inputs[:cut], *spread)]
+        return (one if rows == 1 else many)(*given)
+
+    return call
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """torch warns of what does no harm here: operators without a C shim, classes on their way out."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
