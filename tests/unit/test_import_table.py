@@ -38,7 +38,7 @@ TABLE: dict[str, set[str]] = {
     },
     "hjepa/evaluation": {"hjepa.agent", "hjepa.planning", "hjepa.tasks", "hjepa.config"},  # drivers are handed in
     "hjepa/envs": {"gymnasium", "hjepa.tasks"},  # the driver is handed in
-    "hjepa/bus": {"zmq", "msgspec", "mcap"},  # nodes take any Agent or Driver by protocol
+    "hjepa/bus": {"zmq", "msgspec", "mcap", "prometheus_client"},  # nodes take any Agent or Driver by protocol
     "hjepa/agent.py": {"hjepa.models", "hjepa.planning", "hjepa.diary"},
     "hjepa/launching": {"zmq", "msgspec", "hjepa.bus", "hjepa.config", "hjepa.typed_yaml"},  # levels come by name
     "hjepa/launching/conductor.py": ANY,  # a process of its own, which plays the strokes
