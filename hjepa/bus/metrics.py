@@ -92,7 +92,7 @@ def _counts(found: dict[str, Status]) -> Iterator[Metric]:
 
 
 def _decisions(found: dict[str, Status]) -> Iterator[Metric]:
-    name, text = "hjepa_decision_seconds", "Wall time of a decision, over those of this session"
+    name, text = "hjepa_decision_seconds", "Wall time of a decision, over the latest 10,000 of this session"
     times = SummaryMetricFamily(name, f"{text}.", labels=["node"])
     longest = GaugeMetricFamily("hjepa_decision_max_seconds", f"{text}: the longest.", labels=["node"])
     for node, status in found.items():
@@ -101,7 +101,7 @@ def _decisions(found: dict[str, Status]) -> Iterator[Metric]:
         seconds = status.wall_ms / 1e3
         for quantile, value in zip(_QUANTILES, np.quantile(seconds, _QUANTILES), strict=True):
             times.add_sample(name, {"node": node, "quantile": str(quantile)}, float(value))
-        times.add_metric([node], len(seconds), float(seconds.sum()))
+        times.add_sample(f"{name}_count", {"node": node}, status.counts.get("decided", len(seconds)))
         longest.add_metric([node], float(seconds.max()))
     yield from (times, longest)
 

@@ -17,9 +17,11 @@ import pytest
 pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
+from hjepa.bus.fake import PointLow
 from hjepa.bus.listen import Place
 from hjepa.bus.metrics import MetricsServer, parse_listen
-from hjepa.bus.node import BusConfig
+from hjepa.bus.node import KEPT_DECISIONS, BusConfig
+from hjepa.bus.nodes import LowNode
 from hjepa.bus.topics import Reset
 from hjepa.bus.watch import KEEP_S, Watch
 from hjepa.cli import main
@@ -147,6 +149,14 @@ def test_an_address_that_others_reach_is_refused(address: str) -> None:
 def test_addresses_of_this_machine_are_allowed() -> None:
     assert parse_listen("localhost:0") == ("127.0.0.1", 0)
     assert parse_listen("[::1]:9464") == ("::1", 9464)
+
+
+def test_a_session_of_hours_stays_cheap_to_ask_about(tmp_path: Path) -> None:
+    with LowNode(PointLow(), BusConfig(base=f"ipc://{tmp_path}", clock="realtime")) as node:
+        for _ in range(KEPT_DECISIONS + 5):
+            node._timed(0)
+        status = node.status()
+    assert len(status.wall_ms) == KEPT_DECISIONS and status.counts["decided"] == KEPT_DECISIONS + 5
 
 
 def test_looks_within_half_a_second_share_an_answer() -> None:
