@@ -26,15 +26,9 @@ _PR_SET_TIMERSLACK = 29  # linux/prctl.h
 _CAP_IPC_LOCK = 14  # linux/capability.h
 _ALL_USERS = ["0", "0", "4294967295"]  # user ids as the machine itself has them
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_FOLLOW = "log in again; under systemd"
-RTPRIO_REMEDY = (
-    "put '@realtime - rtprio 95' into /etc/security/limits.d/realtime.conf, sudo usermod -aG realtime $USER, "
-    f"{_FOLLOW}: LimitRTPRIO=95"
-)
-MEMLOCK_REMEDY = (
-    "put '@realtime - memlock unlimited' into /etc/security/limits.d/realtime.conf, sudo usermod -aG realtime $USER, "
-    f"{_FOLLOW}: LimitMEMLOCK=infinity"
-)
+_LIMITS = "sudo tee -a /etc/security/limits.d/hjepa.conf, log in again; under systemd:"
+RTPRIO_REMEDY = f'echo "$USER - rtprio 95" | {_LIMITS} LimitRTPRIO=95'
+MEMLOCK_REMEDY = f'echo "$USER - memlock unlimited" | {_LIMITS} LimitMEMLOCK=infinity'
 
 
 class Granted(NamedTuple):
