@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -76,11 +77,29 @@ def listen(place: Place, topic: str) -> Link:
 
 def node_status(place: Place, node: str) -> Status | None:
     """How a node is; None if it does not answer."""
-    with Requester(place.at(f"{node}-control"), context=place.context, keys=place.keys, owner=node) as ask:
-        try:
-            found: Status = ask.request(STATUS, Empty(), timeout_s=_ASK_S).value
-        except LinkError:
-            return None
+    return statuses(place, [node])[node]
+
+
+def statuses(place: Place, nodes: Iterable[str], timeout_s: float = _ASK_S) -> dict[str, Status | None]:
+    """How several nodes are, asked at the same time; None for one that does not answer by then."""
+    with contextlib.ExitStack() as stack:
+        found: dict[str, Status | None] = {}
+        asked: dict[zmq.Socket[bytes], tuple[str, Requester, int]] = {}
+        poller = zmq.Poller()
+        for node in nodes:
+            ask = Requester(place.at(f"{node}-control"), context=place.context, keys=place.keys, owner=node)
+            stack.enter_context(ask)
+            found[node], asked[ask.socket] = None, (node, ask, ask.send(STATUS, Empty()))
+            poller.register(ask.socket, zmq.POLLIN)
+        end = time.monotonic() + timeout_s
+        while asked and (left_s := end - time.monotonic()) > 0:
+            for socket, _ in poller.poll(round(1e3 * left_s) + 1):
+                node, ask, sequence = asked[socket]
+                message = ask.read(sequence)
+                if message is not None:
+                    found[node] = message.value if message.header.kind == "status" else None
+                    poller.unregister(socket)
+                    del asked[socket]
     return found
 
 

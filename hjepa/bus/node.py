@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -20,6 +20,7 @@ from hjepa.bus.topics import TOPICS, Empty, Status, Time, address
 from hjepa.errors import ConfigError, LinkError
 
 TICK_NS = 10_000_000  # control period of a simulated world, 100 Hz
+KEPT_DECISIONS = 10_000  # whose times a status carries: a session of hours must not make it long, nor slow to answer
 STATUS = "get_status"
 FREE = (STATUS, "get_time")  # questions that move nothing: answered without the command key
 SIGNED = ("command", "driver-control")  # topics whose frames move a robot
@@ -131,7 +132,7 @@ class Node:
         self.journal: Journal | None = None
         self.state, self.session, self.sequence = "idle", 0, -1
         self.counts: Counter[str] = Counter()
-        self.wall_ms: list[float] = []
+        self.wall_ms: deque[float] = deque(maxlen=KEPT_DECISIONS)
         self.stop: Callable[[], bool] = lambda: False
         self._stopped = False
         self._publishers: dict[str, Publisher] = {}
@@ -209,6 +210,7 @@ class Node:
         """Milliseconds since `started_ns`; kept for the status."""
         ms = (self.stopwatch_ns() - started_ns) / 1e6
         self.wall_ms.append(ms)
+        self.counts["decided"] += 1
         return ms
 
     def _idle(self) -> None:

@@ -66,7 +66,7 @@ class Status(NamedTuple):
     sequence: int  # of the last observation published or read in this session
     stamp_ns: int
     counts: dict[str, int]
-    wall_ms: Array  # (N,) wall time of each decision of the session
+    wall_ms: Array  # (N,) wall time of the session's decisions, the latest 10,000 (node.KEPT_DECISIONS)
 
 
 class Time(NamedTuple):

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from hjepa import __version__
-from hjepa.cli import bench, bus, calibrate, collect, configure, demo, evaluate, forecast, launch, match, robots, train
+from hjepa.cli import (
+    bench,
+    bus,
+    calibrate,
+    collect,
+    configure,
+    demo,
+    doctor,
+    evaluate,
+    forecast,
+    launch,
+    match,
+    robots,
+    train,
+)
 from hjepa.errors import HjepaError
 
 USAGE, INTERRUPTED = 2, 130
@@ -32,6 +46,7 @@ app.command("collect")(collect.collect)
 app.command("train")(train.train)
 app.command("config")(configure.configure)
 app.command("launch")(launch.launch)
+app.command("doctor")(doctor.doctor)
 app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)

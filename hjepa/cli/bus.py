@@ -11,11 +11,12 @@ import typer
 
 from hjepa.bus import listen, readable, security, stats
 from hjepa.bus.topics import TOPICS
-from hjepa.cli import files, replaying, running
+from hjepa.cli import files, metrics, replaying, running
 from hjepa.errors import DataError, LinkError, extra
 
 app = typer.Typer(no_args_is_help=True, help="Look at, record and replay what nodes say to each other.")
 app.command("replay")(replaying.replay)
+app.command("metrics")(metrics.metrics)
 
 At = Annotated[
     str | None,
@@ -29,7 +30,7 @@ TopicName = Annotated[str, typer.Argument(metavar="TOPIC", help="Stream, as `hje
 def list_topics(at: At = None, seconds: Seconds = 1.0) -> None:
     """Topics of a running graph: who owns them, what they carry, how fast they come."""
     place = running.find(at).place
-    alive = {node: listen.node_status(place, node) is not None for node in listen.owners()}
+    alive = {node: status is not None for node, status in listen.statuses(place, listen.owners()).items()}
     if not any(alive.values()):
         raise LinkError(f"no node answers at '{place.base}'; start a graph, or give another one: --at")
     paces = listen.paces(place, seconds)

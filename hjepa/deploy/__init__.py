@@ -1,1 +1,1 @@
-"""From a configuration to a controller: compiled programs, signed bundles, and the process that runs them."""
+"""From a configuration to a robot's controller: compiled programs, signed bundles, the process that runs them."""

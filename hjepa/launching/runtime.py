@@ -1,9 +1,9 @@
 """Where a running graph is found: a private folder of this user with an entry and a folder of sockets per graph.
 
 $XDG_RUNTIME_DIR/hjepa, or /tmp/hjepa-UID       mode 0700
-    NAME.json      {"base", "pid", "started", "nodes", "keys"}, and for recorders {"config", "specs", "bus", "hosts"};
-                   locked while the graph runs
-    NAME/          sockets, and what each node was started with
+    NAME.json      {"base", "pid", "started", "nodes", "keys"}, for recorders {"config", "specs", "bus", "hosts"}, for
+                   monitors {"roles", "folder"}; locked while the graph runs
+    NAME/          sockets, what each node was started with, and how often each was started again (restarts.json)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from hjepa.errors import ConfigError
 
+_RESTARTS = "restarts.json"
 _PATIENCE_S = 0.2  # whoever lists running graphs holds the lock of one that has ended for a moment
 
 
@@ -67,6 +68,20 @@ def registered(name: str, entry: Mapping[str, Any]) -> Iterator[Path]:
 def entry_of(folder: Path) -> Path:
     """The entry beside a graph's folder of sockets."""
     return folder.parent / f"{folder.name}.json"
+
+
+def note_restarts(folder: Path, restarts: Mapping[str, int]) -> None:
+    """Write down how often each node was started again; readers see the old counts or the new ones."""
+    part = folder / f".{_RESTARTS}"
+    part.write_text(json.dumps(restarts), encoding="utf-8")
+    part.replace(folder / _RESTARTS)
+
+
+def restarts(folder: Path) -> dict[str, int]:
+    """How often each node of a running graph was started again; empty where that is not known."""
+    with contextlib.suppress(OSError, ValueError):
+        return {str(name): int(count) for name, count in json.loads((folder / _RESTARTS).read_bytes()).items()}
+    return {}
 
 
 def running() -> dict[str, dict[str, Any]]:

@@ -75,7 +75,8 @@ def run(plan: Plan, logs: Path, only: Sequence[str] = (), view: View | None = No
         load_keys(keys, TOOLS)  # refuse before anything is made
     started = datetime.now(UTC).isoformat()
     entry = {"base": base, "pid": os.getpid(), "started": started, "nodes": local, "keys": keys}
-    entry |= _described(plan)
+    roles = [node.role for node in plan.graph.nodes.values() if node.role in ON_BUS]
+    entry |= {"roles": roles, "folder": "{folder}"} | _described(plan)
     with runtime.registered(plan.graph.name, entry) as sockets:
         if ipc and not plan.graph.bus.keys:
             write_command_key(sockets)  # this graph's own
@@ -155,6 +156,7 @@ class Supervisor:
     def run(self) -> Result:
         """Until no node is left."""
         self._say(f"graph {self.plan.graph.name}: {', '.join(self.nodes)}; logs in {self.logs}")
+        self._note_restarts()
         while True:
             self._heed_signals()
             for node in self.nodes.values():
@@ -263,6 +265,7 @@ class Supervisor:
                 self._end(_exit_code(code), f"node {node.name} {node.how(code)}", node.log.tail)
         elif node.may_restart(code, EXIT_ERROR):
             self._say(f"{node.name}: {node.how(code)}; starts again in {node.pause():g} s")
+            self._note_restarts()
         elif code == 0 and not node.killed:
             node.state = "ended"
             self._say(f"{node.name}: has ended")
@@ -328,6 +331,10 @@ class Supervisor:
     def _say(self, event: str) -> None:
         self._log.write(event)
         self._view.say(event)
+
+    def _note_restarts(self) -> None:
+        with contextlib.suppress(OSError):  # for monitors: not worth a graph
+            runtime.note_restarts(self.sockets, {name: node.restarts for name, node in self.nodes.items()})
 
     def _tell_keeper(self, *lines: str) -> None:
         assert self._keeper.stdin is not None

@@ -263,7 +263,9 @@ def test_a_running_graph_has_a_private_entry_and_runs_once(tmp_path: Path) -> No
         launched.hears("a: started")
         entry = json.loads((launched.runtime / "test.json").read_text())
         recorded = {"config", "specs", "bus", "hosts"}  # what recordings keep
-        assert entry.keys() == {"base", "pid", "started", "nodes", "keys"} | recorded
+        watched = {"roles", "folder"}  # what monitors need
+        assert entry.keys() == {"base", "pid", "started", "nodes", "keys"} | recorded | watched
+        assert entry["roles"] == [] and entry["folder"] == str(launched.runtime / "test")
         assert entry["pid"] == launched.process.pid and entry["nodes"] == ["a"]
         assert entry["base"] == f"ipc://{launched.runtime / 'test'}"
         assert stat.S_IMODE(launched.runtime.stat().st_mode) == stat.S_IMODE((launched.runtime / "test").stat().st_mode)

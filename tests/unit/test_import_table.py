@@ -38,7 +38,7 @@ TABLE: dict[str, set[str]] = {
     },
     "hjepa/evaluation": {"hjepa.agent", "hjepa.planning", "hjepa.tasks", "hjepa.config"},  # drivers are handed in
     "hjepa/envs": {"gymnasium", "hjepa.tasks"},  # the driver is handed in
-    "hjepa/bus": {"zmq", "msgspec", "mcap"},  # nodes take any Agent or Driver by protocol
+    "hjepa/bus": {"zmq", "msgspec", "mcap", "prometheus_client"},  # nodes take any Agent or Driver by protocol
     "hjepa/agent.py": {"hjepa.models", "hjepa.planning", "hjepa.diary"},
     "hjepa/launching": {"zmq", "msgspec", "hjepa.bus", "hjepa.config", "hjepa.typed_yaml"},  # levels come by name
     "hjepa/launching/conductor.py": ANY,  # a process of its own, which plays the strokes
@@ -77,6 +77,10 @@ TABLE: dict[str, set[str]] = {
     "hjepa/factories.py": ANY,
     "hjepa/provenance.py": ANY,
     "hjepa/export": {"pyarrow", "av", "hjepa.bus"},  # recordings to the formats of others
+    "hjepa/deploy": ANY,
+    "hjepa/deploy/realtime.py": set(),
+    "hjepa/deploy/doctor.py": {"hjepa.deploy.examine"},  # the base installation is enough for it
+    "hjepa/deploy/examine": {"hjepa.deploy.realtime"},
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -84,6 +88,7 @@ LAZY: dict[str, set[str]] = {
     "hjepa/__init__.py": {"hjepa.api"},
     "hjepa/envs": {"robots.catalog"},  # gymnasium.make names no driver: the default one, by name
     "robots/real": {"pylibfranka", "serial", "dynamixel_sdk"},
+    "hjepa/deploy/examine": {"zmq", "torch"},  # if they are there
 }
 # never, not even inside a function, whatever the table above comes to say
 NEVER: dict[str, set[str]] = {
@@ -100,6 +105,8 @@ NEVER: dict[str, set[str]] = {
     "hjepa/config.py": {"torch", "zmq", "pybullet"},
     "hjepa/build.py": {"pybullet", "robots.sim", "hjepa.training"},  # also runs in the levels' own processes
     "robots": {"torch", "zmq"},
+    "hjepa/deploy/realtime.py": {"torch", "zmq"},
+    "hjepa/deploy/doctor.py": {"torch", "zmq"},
 }
 NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api by cli alone
 CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance"}
