@@ -137,7 +137,11 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask
 
 
 def build_low(
-    config: Config, spec: RobotSpec, name: str = "hjepa", programs: LowPrograms | None = None
+    config: Config,
+    spec: RobotSpec,
+    name: str = "hjepa",
+    programs: LowPrograms | None = None,
+    device: str = "cpu",
 ) -> StrokePlanner:
     """The low level as `name` has it: `reactive` does not search, `coded-goal` aims at a point.
 
@@ -159,13 +163,13 @@ def build_low(
         budget_s=c.budget_ms / 1e3 if config.run.clock == "realtime" else None,
         search=name != "reactive",
     )
-    level, limits = for_search(bundle.level), limits_of(spec)
+    level, limits = for_search(bundle.level).to(device), limits_of(spec, torch.device(device))
     planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
-    context = SlowContext(level, bundle.doubt) if c.adapt and level.config.context else None
+    context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
     made = programs or recorded(level, limits, weights, spec.joints)
-    parts = (level, for_search(bundle.proposal), spec, settings, weights, planner, term, flop, context, made)
+    parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
     if not config.high.feint:
         return StrokePlanner(*parts)
     gentle = recorded(level, limits, softened(weights), spec.joints)

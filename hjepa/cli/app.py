@@ -17,6 +17,7 @@ from hjepa.cli import (
     collect,
     configure,
     demo,
+    deploy,
     doctor,
     evaluate,
     forecast,
@@ -51,6 +52,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
 app.add_typer(bench.app, name="bench")
+app.add_typer(deploy.app, name="deploy")
 app.add_typer(robots.app, name="robots")
 app.add_typer(bus.app, name="bus")
 

@@ -20,6 +20,7 @@ from hjepa.launching import runtime, supervisor
 from hjepa.launching.supervised import Row
 
 LOGS = Path("runs/launch")
+Logs = Annotated[Path, typer.Option("--logs", metavar="FOLDER", help="A folder per run is made in there.")]
 _REFRESH_S = 0.25
 _COLUMNS = ("node", "pid", "state", "up", "restarts", "CPU", "memory")
 _COLOURS = {"running": "green", "failed": "red", "pausing": "yellow", "starting": "cyan", "stopping": "cyan"}
@@ -35,7 +36,7 @@ def launch(
     speed: Annotated[
         float | None, typer.Option("--speed", help="Share of the robot's speed limits that may be used, such as 0.1.")
     ] = None,
-    logs: Annotated[Path, typer.Option("--logs", metavar="FOLDER", help="A folder per run is made in there.")] = LOGS,
+    logs: Logs = LOGS,
 ) -> None:
     """Start the processes of a graph in order, restart what fails, stop all of them when one that matters has ended.
 
@@ -47,12 +48,17 @@ def launch(
         return
     own = [f"graph.shadow={str(shadow).lower()}"] if shadow else []
     own += [f"graph.speed={speed}"] if speed is not None else []
-    plan = graphs.load(graph, [*own, *(sets or [])])
+    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    start(graphs.load(graph, [*own, *(sets or [])]), chosen, logs, check=check)
+
+
+def start(plan: graphs.Plan, chosen: Sequence[str], logs: Path, *, check: bool = False) -> None:
+    """Run nodes of a graph (none named: those of this host) in view of whoever watches; `check`: only describe it."""
+    console = Console()
     if check:
         _describe(console, plan)
         return
     files.check_folder(logs, "--logs")
-    chosen = [name.strip() for name in only.split(",") if name.strip()]
     with _view(console) as view:
         result = supervisor.run(plan, logs, chosen, view)
     if result.code:

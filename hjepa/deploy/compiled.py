@@ -42,7 +42,9 @@ class Program:
     """A function to compile: the module, an example, and which inputs (by position) have a row for each candidate."""
 
     def __init__(self, module: nn.Module, inputs: Inputs, rows: tuple[int, ...] = (), most: int = 0) -> None:
-        self.module, self.inputs, self.rows, self.most = _Plain(module).eval(), inputs, rows, most
+        # each input a tensor of its own: torch.export takes one that comes twice for a single input
+        self.inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
+        self.module, self.rows, self.most = _Plain(module).eval(), rows, most
 
     def shapes(self) -> Any:
         """What torch.export is told of the sizes."""
@@ -93,23 +95,23 @@ def compile_all(made: Mapping[str, Program], folder: Path, progress: Progress | 
     return out
 
 
-def load_all(packages: Mapping[str, bytes]) -> LowPrograms:
-    """Programs of packages that were checked: their code runs."""
-    f = {name: _loaded(data) for name, data in packages.items()}
+def opened(packages: Mapping[str, bytes]) -> dict[str, Function]:
+    """The functions of packages that were checked: their code runs. BundleError if torch cannot load one."""
+    return {name: _loaded(name, data) for name, data in packages.items()}
+
+
+def as_programs(f: Mapping[str, Function]) -> LowPrograms:
+    """Such functions as the low level calls them."""
     residuals, iterate = _by_rows(f["residuals_one"], f["residuals"], 2), _by_rows(f["iterate_one"], f["iterate"], 0)
-    return LowPrograms(
-        lambda *x: f["see"](*x)[0], f["decode"], f["foresee"], lambda *x: residuals(*x)[0], iterate
-    )
+    return LowPrograms(lambda *x: f["see"](*x)[0], f["decode"], f["foresee"], lambda *x: residuals(*x)[0], iterate)
 
 
-def raw(packages: Mapping[str, bytes]) -> dict[str, Function]:
-    """Each package as it is, for goldens."""
-    return {name: _loaded(data) for name, data in packages.items()}
-
-
-def _loaded(data: bytes) -> Function:
-    with _quietly():
-        loaded: Function = torch._inductor.aoti_load_package(io.BytesIO(data))
+def _loaded(name: str, data: bytes) -> Function:
+    try:
+        with _quietly():
+            loaded: Function = torch._inductor.aoti_load_package(io.BytesIO(data))
+    except (RuntimeError, OSError) as error:
+        raise BundleError(f"program '{name}' cannot be loaded here: {str(error).splitlines()[0]}") from error
     return loaded
 
 

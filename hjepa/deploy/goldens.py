@@ -1,4 +1,4 @@
-"""Golden pairs: what the builder's plain programs gave for inputs, and its agent decided; replayed on the controller."""
+"""Golden pairs: what the builder's plain programs gave for inputs and its agent decided, replayed on the controller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw(programs: Mapping[str, Program], seed: int = 0) -> dict[str, bytes]:
 
 def _near(x: Tensor, g: torch.Generator) -> Tensor:
     """The example, disturbed; masks and single numbers as they are."""
-    if x.ndim == 0 or x.shape == (2,) or bool(((x == 1.0).all())) or bool(torch.isinf(x).any()):
+    if x.ndim == 0 or x.shape == (2,) or bool((x == 1.0).all()) or bool(torch.isinf(x).any()):
         return x.clone()
     return (x.cpu() + 0.1 * torch.randn(x.shape, generator=g)).to(x.device)
 

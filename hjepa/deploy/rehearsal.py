@@ -45,9 +45,7 @@ def observations(spec: RobotSpec, launch: int) -> Iterator[Observation]:
         path = flight.fly_to(np.repeat(x0, SLOTS, 0), np.repeat(v0, SLOTS, 0), at_s.clip(min=0.0))[0]
         stamp_ns = round(now_s * NS)
         stamps = stamp_ns - np.round(age_s * NS).astype(np.int64)
-        yield Observation(
-            stamp_ns, spec.q_home_rad.copy(), np.zeros(spec.joints), path * mask[:, None], mask, stamps
-        )
+        yield Observation(stamp_ns, spec.q_home_rad.copy(), np.zeros(spec.joints), path * mask[:, None], mask, stamps)
 
 
 def rehearse(agent: HierarchicalAgent, spec: RobotSpec, launch: int) -> Decided:

@@ -37,8 +37,8 @@ def keygen(path: Path) -> tuple[Path, Path]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = Ed25519PrivateKey.generate()
     handle = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(key.private_bytes_raw().hex() + "\n")
+    with os.fdopen(handle, "w", encoding="ascii") as opened:
+        opened.write(key.private_bytes_raw().hex() + "\n")
     public.write_text(key.public_key().public_bytes_raw().hex() + "\n", encoding="ascii")
     return secret, public
 

@@ -1,0 +1,101 @@
+"""Makes a bundle from a configuration: weights, compiled programs, golden pairs, manifest, signature."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hjepa import __version__, build, provenance
+from hjepa import config as settings
+from hjepa.agent import HierarchicalAgent
+from hjepa.config import Config
+from hjepa.deploy import bundle as bundles
+from hjepa.deploy import compiled, goldens, signing
+from hjepa.errors import BundleError
+from hjepa.models.layers import for_search
+from hjepa.planning.objectives import LowWeights
+from hjepa.planning.stroke_planner import limits_of
+from robots.spec import load_spec
+
+WEIGHTS = ("low", "high")
+
+
+def make(
+    config: Config,
+    out: Path,
+    *,
+    device: str = "cpu",
+    compile_programs: bool = True,
+    key: Path | None = None,
+    force: bool = False,
+    progress: compiled.Progress | None = None,
+) -> bundles.Manifest:
+    """Build and sign a bundle; whole or not at all.
+
+    compile_programs: False: the controller records them (TorchScript) when it starts; slower, and no compiler needed.
+    """
+    where, secret = bundles.check_device(device), key or signing.own_key()
+    machine, spec = bundles.here(where), load_spec(config.robot.name)
+    if config.agent.name not in build.HIERARCHICAL or config.high.feint:
+        raise BundleError(
+            f"agent '{config.agent.name}'{' with feints' if config.high.feint else ''} cannot be bundled; allowed: "
+            f"{', '.join(build.HIERARCHICAL)}, high.feint false"
+        )
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    bundles.new_folder(out, force)
+    part.mkdir(parents=True)
+    try:
+        made = low_programs(config, where)
+        for name in WEIGHTS:
+            (part / "weights").mkdir(exist_ok=True)
+            shutil.copyfile(build.weights_path(config, name), part / "weights" / build.FILES[name])
+        (part / bundles.CONFIG).write_text(settings.dump(config), encoding="utf-8")
+        (part / "robot.json").write_text(json.dumps(spec.identity), encoding="utf-8")
+        (part / "goldens").mkdir()
+        for name, data in goldens.draw(made).items():
+            (part / "goldens" / f"{name}.safetensors").write_bytes(data)
+        agent = HierarchicalAgent(
+            build.build_high(config, config.agent.name), build.build_low(config, spec, config.agent.name)
+        )
+        (part / "goldens" / "decisions.safetensors").write_bytes(goldens.decisions(agent, spec))
+        if compile_programs:
+            compiled.compile_all(made, part / "programs", progress)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = bundles.Manifest(
+            bundles.FORMAT, __version__, provenance.versions(), commit(), now, spec.identity, machine,
+            "compiled" if compile_programs else "recorded", {},
+        )  # fmt: skip
+        sealed = bundles.seal(part, manifest, secret)
+        out.rmdir()
+        part.replace(out)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        if out.exists() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+    return sealed
+
+
+def low_programs(config: Config, device: str) -> Mapping[str, compiled.Program]:
+    """What the configuration's low level computes, on a device, not compiled yet."""
+    spec = load_spec(config.robot.name)
+    level: Any = for_search(build.low_bundle(config, spec).level).to(torch.device(device))
+    weights = LowWeights(**config.low.weights.model_dump())
+    return compiled.programs(level, limits_of(spec, level.codec.low.device), weights, spec.joints)
+
+
+def commit() -> str:
+    """Of the checkout that this package lies in; empty elsewhere."""
+    root = Path(__file__).parent.parent.parent
+    if not (root / ".git").exists():
+        return ""
+    done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()

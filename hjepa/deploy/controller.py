@@ -1,0 +1,110 @@
+"""The controller's side of a bundle: check it, bring its two levels to life, rehearse, and ask for real time.
+
+A bundle's levels are nodes like any others: `graph_of` puts their factories into a process graph, and each node's
+process opens the bundle for itself. Nothing of a bundle runs before its signature and hashes were checked, and nothing
+is published before its golden pairs agree.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hjepa.agent import HierarchicalAgent
+from hjepa.config import Config
+from hjepa.config import load as load_config
+from hjepa.deploy import bundle as bundles
+from hjepa.deploy.realtime import RealtimeConfig, prepare
+from hjepa.errors import ConfigError
+from hjepa.launching import graph as graphs
+from robots.spec import load_spec
+
+if TYPE_CHECKING:
+    from hjepa.deploy.goldens import Compared
+    from hjepa.planning.hierarchy import HighPlanner
+    from hjepa.planning.stroke_planner import StrokePlanner
+
+LEVELS = ("high", "low")
+OPEN = ("graph.", "task.", "world.")  # overrides that leave alone what was built, signed and rehearsed
+
+
+def config_of(bundle: bundles.Bundle, clock: str = "lockstep") -> Config:
+    """Its configuration, with the weights that it carries."""
+    return load_config(
+        bundle.folder / bundles.CONFIG, [f"agent.weights={bundle.folder / 'weights'}", f"run.clock={clock}"]
+    )
+
+
+def graph_of(folder: Path, graph: str, trusted: Sequence[Path], sets: Sequence[str], realtime: bool) -> graphs.Plan:
+    """A process graph whose levels come from a bundle; what else it configures is the bundle's too."""
+    for text in sets:
+        if not text.startswith(OPEN):
+            raise ConfigError(f"--set {text}: a bundle's levels stay as built; allowed: {', '.join(OPEN)}*")
+    place = bundles.opened(folder, trusted).folder.resolve()
+    known = graphs.load(graph).graph.nodes
+    roles = {name: node.role for name, node in known.items() if node.role in LEVELS}
+    if set(roles.values()) != set(LEVELS):
+        raise ConfigError(f"graph '{graph}': no high and low level; allowed: one with both, as badminton_hosts")
+    trust = [str(path.resolve()) for path in trusted]
+    clock = graphs.load(graph, [text for text in sets if text.startswith("graph.")]).graph.clock
+    args = {"bundle": str(place), "trusted": trust, "clock": clock, "realtime": realtime}
+    changes = [f"graph.config={place / bundles.CONFIG}"]
+    for name, role in roles.items():
+        changes += [f"graph.nodes.{name}.factory=hjepa.deploy.controller:make_{role}"]
+        changes += [f"graph.nodes.{name}.args={json.dumps(args)}"]
+    return graphs.load(graph, [*changes, *sets])
+
+
+def bring_up(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[HighPlanner, StrokePlanner, list[Compared]]:
+    """Both levels, warmed up by the golden pairs, and how these compare (goldens.check judges). One torch thread."""
+    from hjepa import build
+    from hjepa.deploy import compiled, goldens
+
+    build.use_one_thread()
+    config = config_of(bundle, clock)
+    spec, device = load_spec(config.robot.name), bundle.manifest.machine.device
+    bundles.check_robot(bundle, spec)
+    packages, pairs = bundle.part("programs"), bundle.part("goldens")
+    functions = compiled.opened(packages)
+    compared = goldens.replay(pairs, functions, device)
+    high = build.build_high(config, config.agent.name)
+    programs = compiled.as_programs(functions) if packages else None
+    low = build.build_low(config, spec, config.agent.name, programs, device)
+    timed = low.config
+    low.config = replace(timed, budget_s=None)  # a rehearsal decides the same however long it takes
+    compared += goldens.replay_decisions(pairs["decisions"], HierarchicalAgent(high, low), spec)
+    low.config = timed
+    high.reset()
+    low.reset()
+    return high, low, compared
+
+
+def make_high(bundle: str, trusted: Sequence[str] = (), clock: str = "lockstep", realtime: bool = False) -> HighPlanner:
+    """The high level's node."""
+    return _made(bundle, trusted, clock, realtime)[0]
+
+
+def make_low(
+    bundle: str, trusted: Sequence[str] = (), clock: str = "lockstep", realtime: bool = False
+) -> StrokePlanner:
+    """The low level's node."""
+    return _made(bundle, trusted, clock, realtime)[1]
+
+
+def _made(folder: str, trusted: Sequence[str], clock: str, realtime: bool) -> tuple[HighPlanner, StrokePlanner]:
+    from hjepa.deploy import goldens
+
+    began = time.monotonic()
+    opened = bundles.opened(Path(folder), [Path(path) for path in trusted])
+    high, low, compared = bring_up(opened, clock)
+    goldens.check(compared)
+    steps = prepare(RealtimeConfig(fifo_priority=50 if realtime else 0, lock_memory=realtime))
+    for step in steps:
+        sys.stderr.write(f"{step.step}: {step.said}{'' if step.granted else '; ' + step.remedy}\n")
+    sys.stderr.write(f"bundle checked, {len(compared)} golden pairs agree, ready in {time.monotonic() - began:.1f} s\n")
+    return high, low
