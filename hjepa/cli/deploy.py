@@ -93,7 +93,7 @@ def verify(bundle: BundleFolder, trust: Trust = None) -> None:
 
     console = Console()
     opened = bundles.opened(bundle, trust or ())
-    *_, compared = controller.bring_up(opened)
+    compared = [*controller.bring_up_high(opened)[1], *controller.bring_up_low(opened)[1]]
     table = Table("golden pair", "difference / tolerance", box=None, pad_edge=False)
     for pair in compared:
         table.add_row(pair.name, f"{pair.worst:.3f}")

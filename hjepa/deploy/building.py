@@ -14,7 +14,6 @@ import torch
 
 from hjepa import __version__, build, provenance
 from hjepa import config as settings
-from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
 from hjepa.deploy import bundle as bundles
 from hjepa.deploy import compiled, goldens, signing
@@ -62,10 +61,8 @@ def make(
         (part / "goldens").mkdir()
         for name, data in goldens.draw(made).items():
             (part / "goldens" / f"{name}.safetensors").write_bytes(data)
-        agent = HierarchicalAgent(
-            build.build_high(config, config.agent.name), build.build_low(config, spec, config.agent.name)
-        )
-        (part / "goldens" / "decisions.safetensors").write_bytes(goldens.decisions(agent, spec))
+        levels = build.build_high(config, config.agent.name), build.build_low(config, spec, config.agent.name)
+        (part / "goldens" / "decisions.safetensors").write_bytes(goldens.decisions(*levels, spec))
         if compile_programs:
             compiled.compile_all(made, part / "programs", progress)
         now = datetime.now(UTC).isoformat(timespec="seconds")

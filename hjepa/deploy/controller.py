@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
 from hjepa.config import load as load_config
 from hjepa.deploy import bundle as bundles
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from hjepa.planning.stroke_planner import StrokePlanner
 
 LEVELS = ("high", "low")
+FIFO = 40  # below the kernel threads that handle interrupts (50)
 OPEN = ("graph.", "task.", "world.")  # overrides that leave alone what was built, signed and rehearsed
 
 
@@ -60,8 +60,23 @@ def graph_of(folder: Path, graph: str, trusted: Sequence[Path], sets: Sequence[s
     return graphs.load(graph, [*changes, *sets])
 
 
-def bring_up(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[HighPlanner, StrokePlanner, list[Compared]]:
-    """Both levels, warmed up by the golden pairs, and how these compare (goldens.check judges). One torch thread."""
+def bring_up_high(bundle: bundles.Bundle) -> tuple[HighPlanner, list[Compared]]:
+    """The high level, warmed up by its golden decisions, and how these compare (goldens.check judges)."""
+    from hjepa import build
+    from hjepa.deploy import goldens
+
+    build.use_one_thread()
+    config = config_of(bundle)
+    spec = load_spec(config.robot.name)
+    bundles.check_robot(bundle, spec)
+    high = build.build_high(config, config.agent.name)
+    compared = goldens.replay_high(bundle.part("goldens")["decisions"], high, spec)
+    high.reset()
+    return high, compared
+
+
+def bring_up_low(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[StrokePlanner, list[Compared]]:
+    """The low level with the bundle's programs; otherwise as `bring_up_high`."""
     from hjepa import build
     from hjepa.deploy import compiled, goldens
 
@@ -72,39 +87,45 @@ def bring_up(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[HighPlann
     packages, pairs = bundle.part("programs"), bundle.part("goldens")
     functions = compiled.opened(packages)
     compared = goldens.replay(pairs, functions, device)
-    high = build.build_high(config, config.agent.name)
     programs = compiled.as_programs(functions) if packages else None
     low = build.build_low(config, spec, config.agent.name, programs, device)
     timed = low.config
     low.config = replace(timed, budget_s=None)  # a rehearsal decides the same however long it takes
-    compared += goldens.replay_decisions(pairs["decisions"], HierarchicalAgent(high, low), spec)
+    compared += goldens.replay_low(pairs["decisions"], low, spec)
     low.config = timed
-    high.reset()
     low.reset()
-    return high, low, compared
+    return low, compared
 
 
 def make_high(bundle: str, trusted: Sequence[str] = (), clock: str = "lockstep", realtime: bool = False) -> HighPlanner:
-    """The high level's node."""
-    return _made(bundle, trusted, clock, realtime)[0]
+    """The high level's node; clock: that of the graph, which the low level's deadline depends on."""
+    began = time.monotonic()
+    high, compared = bring_up_high(_opened(bundle, trusted))
+    _ready(compared, realtime, began)
+    return high
 
 
 def make_low(
     bundle: str, trusted: Sequence[str] = (), clock: str = "lockstep", realtime: bool = False
 ) -> StrokePlanner:
     """The low level's node."""
-    return _made(bundle, trusted, clock, realtime)[1]
+    began = time.monotonic()
+    low, compared = bring_up_low(_opened(bundle, trusted), clock)
+    _ready(compared, realtime, began)
+    return low
 
 
-def _made(folder: str, trusted: Sequence[str], clock: str, realtime: bool) -> tuple[HighPlanner, StrokePlanner]:
+def _opened(folder: str, trusted: Sequence[str]) -> bundles.Bundle:
+    return bundles.opened(Path(folder), [Path(path) for path in trusted])
+
+
+def _ready(compared: list[Compared], realtime: bool, began_s: float) -> None:
+    """Judge the rehearsal, ask for real time, and say so in the node's log."""
     from hjepa.deploy import goldens
 
-    began = time.monotonic()
-    opened = bundles.opened(Path(folder), [Path(path) for path in trusted])
-    high, low, compared = bring_up(opened, clock)
     goldens.check(compared)
-    steps = prepare(RealtimeConfig(fifo_priority=50 if realtime else 0, lock_memory=realtime))
-    for step in steps:
+    for step in prepare(RealtimeConfig(fifo_priority=FIFO if realtime else 0, lock_memory=realtime)):
         sys.stderr.write(f"{step.step}: {step.said}{'' if step.granted else '; ' + step.remedy}\n")
-    sys.stderr.write(f"bundle checked, {len(compared)} golden pairs agree, ready in {time.monotonic() - began:.1f} s\n")
-    return high, low
+    sys.stderr.write(
+        f"bundle checked, {len(compared)} golden pairs agree, ready in {time.monotonic() - began_s:.1f} s\n"
+    )

@@ -5,14 +5,24 @@ A bundle carries what the builder's agent decided; a controller must come to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from hjepa.agent import HierarchicalAgent
+from hjepa.errors import BundleError
+from hjepa.handover import Handover
+from hjepa.protocols import Explains, HighLevel, LowLevel
 from hjepa.tasks.badminton import flight
-from hjepa.types import NS, Array, Observation, RobotSpec
+from hjepa.types import NS, Array, Goal, Observation, RobotSpec
+
+Ask = Callable[[Observation, Array, Array], Array]
+
+
+class Explaining(LowLevel, Explains, Protocol):
+    """A low level that says what it chose."""
+
 
 LAUNCHES = (  # opponent's contact point (m) and where the shuttle would meet the floor (m), after so many seconds
     ((4.5, 0.8, 1.9), (-4.6, -0.9, 0.0), 1.35),
@@ -23,13 +33,22 @@ SLOTS, SLOT_S, DELAY_SLOTS = 64, 0.01, 3
 FIRST_S, EVERY_S, COUNT = 0.16, 0.04, 8
 
 
-class Decided(NamedTuple):
-    """What an agent decided at each observation; rows of nan where it decided nothing."""
+class Asked(NamedTuple):
+    """What the high level asked the low one, and was told."""
 
-    goal: Array  # (T, G) the embedding in force
-    target_m: Array  # (T, 2)
-    energy: Array  # (T,) of the low level's plan
-    command: Array  # (T, J, 2) joint position and speed in the middle of the command
+    candidates: Array  # (C, G)
+    roots: Array  # (C, G, G)
+    energies: Array  # (C,)
+
+
+class Rehearsed(NamedTuple):
+    """What two levels decided about one launch."""
+
+    at: int  # at which observation the high level decided
+    asked: Asked
+    goal: Goal
+    energy: Array  # (T,) of the low level's plan at each observation; nan before the goal is in force
+    command: Array  # (T, J, 2) joint position and speed early in the command; nan where none was given
 
 
 def observations(spec: RobotSpec, launch: int) -> Iterator[Observation]:
@@ -48,23 +67,48 @@ def observations(spec: RobotSpec, launch: int) -> Iterator[Observation]:
         yield Observation(stamp_ns, spec.q_home_rad.copy(), np.zeros(spec.joints), path * mask[:, None], mask, stamps)
 
 
-def rehearse(agent: HierarchicalAgent, spec: RobotSpec, launch: int) -> Decided:
-    """Let an agent decide."""
-    agent.reset(launch)
-    goals, targets, energies, commands = [], [], [], []
-    for seen in observations(spec, launch):
-        agent.act(seen)
-        goal, command, told = agent.thought.goal, agent.thought.command, agent.low.explain()  # type: ignore[attr-defined]
-        nothing = np.full((spec.joints, 2), np.nan)
-        goals.append(np.zeros(0) if goal is None else goal.embedding)
-        targets.append(np.full(2, np.nan) if goal is None else goal.target_xy_m)
-        energies.append(told.energy if goal is not None else np.nan)
-        commands.append(nothing if command is None else _middle(command.q_rad, command.dq_rad_s))
-    size = max(len(g) for g in goals)
-    whole = np.stack([g if len(g) else np.full(size, np.nan) for g in goals])
-    return Decided(whole, np.stack(targets), np.array(energies, dtype=np.float64), np.stack(commands))
+def decide(high: HighLevel, spec: RobotSpec, launch: int, ask: Ask) -> tuple[int, Goal] | None:
+    """At which observation a high level decides, and what; `ask` as Reachability, with the observation before it."""
+    high.reset(launch)
+    for k, seen in enumerate(observations(spec, launch)):
+        goal = high.decide(seen, partial(ask, seen))
+        if goal is not None:
+            return k, goal
+    return None
 
 
-def _middle(q_rad: Array, dq_rad_s: Array) -> Array:
+def follow(low: Explaining, spec: RobotSpec, launch: int, at: int, asked: Asked, goal: Goal) -> Rehearsed:
+    """What a low level answers and plans for a goal that was decided at observation `at`."""
+    low.reset(launch)
+    handover = Handover()
+    told, energy, command = asked, [], []
+    nothing = np.full((spec.joints, 2), np.nan)
+    for k, seen in enumerate(observations(spec, launch)):
+        if k == at:
+            told = asked._replace(energies=low.reachability(seen, asked.candidates, asked.roots))
+            handover.offer(goal)
+        now = handover.at(seen.stamp_ns)
+        made = low.plan(seen, now) if now is not None else None
+        energy.append(low.explain().energy if now is not None else np.nan)
+        command.append(nothing if made is None else _early(made.q_rad, made.dq_rad_s))
+    return Rehearsed(at, told, goal, np.array(energy, dtype=np.float64), np.stack(command))
+
+
+def rehearse(high: HighLevel, low: Explaining, spec: RobotSpec, launch: int) -> Rehearsed:
+    """Both levels, the high one answered by the low one. BundleError if nothing is decided."""
+    heard: list[Asked] = []
+
+    def ask(seen: Observation, candidates: Array, roots: Array) -> Array:
+        heard.append(Asked(candidates, roots, low.reachability(seen, candidates, roots)))
+        return heard[-1].energies
+
+    low.reset(launch)
+    decided = decide(high, spec, launch, ask)
+    if decided is None or not heard:
+        raise BundleError("the high level decides nothing about a plain launch: it cannot be rehearsed")
+    return follow(low, spec, launch, decided[0], heard[-1], decided[1])
+
+
+def _early(q_rad: Array, dq_rad_s: Array) -> Array:
     k = len(q_rad) // 4  # before the contact, where the motion is the plan's and not the way home
     return np.stack([q_rad[k], dq_rad_s[k]], axis=-1)
