@@ -77,6 +77,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/factories.py": ANY,
     "hjepa/provenance.py": ANY,
     "hjepa/export": {"pyarrow", "av", "hjepa.bus"},  # recordings to the formats of others
+    "hjepa/benches": ANY,  # whole graphs, worlds and levels, measured
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -102,10 +103,11 @@ NEVER: dict[str, set[str]] = {
     "robots": {"torch", "zmq"},
 }
 NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api by cli alone
-CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance"}
+CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance", "hjepa.benches"}
 ASSEMBLY = (
     *(
         "hjepa/cli",
+        "hjepa/benches",
         "hjepa/api.py",
         "hjepa/covering.py",
         "hjepa/feinting.py",
