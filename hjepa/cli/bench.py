@@ -23,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("loop")(bench_loop.loop)
+app.command("sim")(bench_loop.sim)
+app.command("train")(bench_loop.train)
 
 
 @app.callback()

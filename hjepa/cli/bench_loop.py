@@ -57,9 +57,8 @@ def loop(
 
 def _show_loop(console: Console, found: Loop, period_ms: int, hogs: int) -> None:
     beside = f", {hogs} busy processes beside it" if hogs else ""
-    table = Table(title=f"low level every {period_ms} ms, {found.simulated_s:.0f} s in real time{beside}", box=None)
-    for name in ("ms", "count", "p50", "p99", "p99.9", "max"):
-        table.add_column(name, justify="left" if name == "ms" else "right")
+    title = f"low level every {period_ms} ms, {found.simulated_s:.0f} s in real time{beside}"
+    table = _table(title, "ms", "count", "p50", "p99", "p99.9", "max")
     rows = {
         "low-level plan": found.plan_ms,
         "  those that searched": found.searched_ms,
@@ -86,3 +85,71 @@ def _show_loop(console: Console, found: Loop, period_ms: int, hogs: int) -> None
 
 def _cells(values: Spread) -> list[str]:
     return [str(values.n), *("-" if math.isnan(v) else f"{v:.2f}" for v in values[1:])]
+
+
+def sim(
+    strokes: Annotated[int, typer.Option("--strokes", "-n", min=1, help="How many strokes.")] = 100,
+    robot: options.RobotOrFile = None,
+    quick: Annotated[bool, typer.Option("--quick", help="10 strokes instead.")] = False,
+    json: Json = None,
+) -> None:
+    """Simulate strokes without planning, beside bare pybullet.stepSimulation of the same body at the same rate.
+
+    Example: `hjepa bench sim --strokes 300 --json runs/sim.json`
+    """
+    if json is not None:
+        files.check_file(json)
+    from hjepa.benches import host
+    from hjepa.benches import sim as bench
+
+    console, load_before = Console(), host.load()
+    count = 10 if quick else strokes
+    with reporter(console, "strokes") as report:
+        found = bench.run(count, robot=robot or "courtbot", report=report)
+    table = _table(f"{count} strokes, one process", "", "strokes/s", "x real time", "us a tick", "x bare steps")
+    for name, pace in found.items():
+        figures = (f"{pace.strokes_per_s:.1f}", f"{pace.real_time_factor:.1f}", f"{pace.us_a_tick:.0f}")
+        table.add_row(name, *figures, f"{pace.over_bare:.2f}")
+    console.print(table)
+    if json is not None:
+        files.write_text(json, host.as_json("sim", {"strokes": count, "ways": found}, load_before))
+        console.print(f"written: {json}")
+
+
+def train(
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="For each level on each device.")] = 10.0,
+    quick: Annotated[bool, typer.Option("--quick", help="One second each instead.")] = False,
+    json: Json = None,
+) -> None:
+    """Time training steps of both levels on every device, beside bare matrix products of as many operations.
+
+    Example: `hjepa bench train --json runs/train.json`
+    """
+    if json is not None:
+        files.check_file(json)
+    from hjepa import build
+    from hjepa.benches import host
+    from hjepa.benches import train as bench
+
+    build.use_one_thread()
+    console, load_before = Console(), host.load()
+    with reporter(console, "levels") as report:
+        found = bench.run(1.0 if quick else seconds, report)
+    names = ("", "batch", "steps/s", "samples/s", "draw ms", "step ms", "Gflop", "bare ms", "of bare")
+    table = _table("training steps, float32; on the CPU one thread", *names)
+    for device, levels in found.items():
+        for name, s in levels.items():
+            paces = (f"{s.steps_per_s:.1f}", f"{s.samples_per_s:.0f}", f"{s.draw_ms:.1f}", f"{s.step_ms:.1f}")
+            bare = (f"{s.gflop:.2f}", f"{s.bare_ms:.2f}", f"{100 * s.of_bare:.0f} %")
+            table.add_row(f"{name}, {device}", str(s.samples), *paces, *bare)
+    console.print(table)
+    if json is not None:
+        files.write_text(json, host.as_json("train", {"devices": found}, load_before))
+        console.print(f"written: {json}")
+
+
+def _table(title: str, *names: str) -> Table:
+    table = Table(title=title, box=None, pad_edge=False, padding=(0, 1, 0, 0))  # fits 80 columns
+    for k, name in enumerate(names):
+        table.add_column(name, justify="right" if k else "left")
+    return table
