@@ -63,6 +63,8 @@ class Loop(NamedTuple):
     searched_ms: Spread  # those plans that searched
     latency_ms: Spread  # observation published -> its command accepted, both by the driver
     alone_ms: Spread  # the same where the high level neither decided nor asked meanwhile
+    searching_ms: Spread  # the same where the plan searched
+    sent_ms: Spread  # observation published -> its command sent: without the wait for the driver's next tick
     legs_ms: dict[str, Spread]  # where that latency goes
     tick_late_ms: Spread  # observations published after their tick
     ticks_missed: int  # ticks that were due before the driver waited for them
@@ -160,6 +162,8 @@ class _Record:
             spread(all_due.plan_ms[all_due.searched]),
             spread(all_due.latency_ms),
             spread(all_due.latency_ms[all_due.alone]),
+            spread(all_due.latency_ms[all_due.searched]),
+            spread(all_due.latency_ms - all_due.accepted_ms),
             {name: spread(ms) for name, ms in legs.items()},
             spread(np.concatenate(self._late)),
             self._counts.get("driver: deadline.missed", 0),

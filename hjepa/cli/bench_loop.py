@@ -64,6 +64,8 @@ def _show_loop(console: Console, found: Loop, period_ms: int, hogs: int) -> None
         "  those that searched": found.searched_ms,
         "observation to command": found.latency_ms,
         "  high level otherwise idle": found.alone_ms,
+        "  where the plan searched": found.searching_ms,
+        "  until it was sent": found.sent_ms,
         **{f"  {name}": leg for name, leg in found.legs_ms.items()},
         "driver's tick, late by": found.tick_late_ms,
     }
