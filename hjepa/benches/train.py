@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from hjepa.errors import ConfigError, nearest
 from hjepa.models.high import HighConfig, HighModel
 from hjepa.models.losses import SIGReg
 from hjepa.models.low import HEAD_SCALE, LowAction, LowConfig, LowFuture, LowInput, LowLevel
@@ -62,12 +63,18 @@ def devices() -> list[str]:
     return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-def run(seconds: float = 10.0, report: Report | None = None) -> dict[str, dict[str, Steps]]:
-    """Both levels on every device, so many seconds each: device -> level -> figures."""
+def run(
+    seconds: float = 10.0, chosen: Sequence[str] | None = None, report: Report | None = None
+) -> dict[str, dict[str, Steps]]:
+    """Both levels on devices (None: all that are here), so many seconds each: device -> level -> figures."""
     makers = {"high": high_task, "low": low_task}
     found: dict[str, dict[str, Steps]] = {}
-    total = len(makers) * len(devices())
-    for device in devices():
+    here = devices()
+    for device in chosen or ():
+        if device not in here:
+            raise ConfigError(f"no device '{device}'; {nearest(device, here)}")
+    total = len(makers) * len(chosen or here)
+    for device in chosen or here:
         rate = bare_flop_per_s(device)
         found[device] = {}
         for name, make in makers.items():

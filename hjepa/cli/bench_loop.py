@@ -120,6 +120,9 @@ def sim(
 
 def train(
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, help="For each level on each device.")] = 10.0,
+    devices: Annotated[
+        list[str] | None, typer.Option("--device", help="This one alone, cpu or cuda; may be repeated. Else all.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One second each instead.")] = False,
     json: Json = None,
 ) -> None:
@@ -136,7 +139,7 @@ def train(
     build.use_one_thread()
     console, load_before = Console(), host.load()
     with reporter(console, "levels") as report:
-        found = bench.run(1.0 if quick else seconds, report)
+        found = bench.run(1.0 if quick else seconds, devices, report)
     names = ("", "batch", "steps/s", "samples/s", "draw ms", "step ms", "Gflop", "bare ms", "of bare")
     table = _table("training steps, float32; on the CPU one thread", *names)
     for device, levels in found.items():
