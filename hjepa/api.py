@@ -174,6 +174,12 @@ def play_bus(
 
 def play_over(graph: Graph, system: System, *, finish: bool = False) -> Iterator[Played]:
     """Every stroke of the configuration on a graph that runs already; `finish` as in hjepa.bus.graph.Graph.play."""
+    for _, played in episodes_over(graph, system, finish=finish):
+        yield played
+
+
+def episodes_over(graph: Graph, system: System, *, finish: bool = False) -> Iterator[tuple[Episode, Played]]:
+    """The same with all that the nodes said."""
     feed, starts = system.feed, system.starts()
     c = system.config
     carried = c.task.start == "carried"
@@ -194,7 +200,7 @@ def play_over(graph: Graph, system: System, *, finish: bool = False) -> Iterator
             carried=carried,
         )
         own = _next_start(episode)
-        yield Played(result, _recording(episode))
+        yield episode, Played(result, _recording(episode))
 
 
 def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool, journal: bool = False) -> Graph:

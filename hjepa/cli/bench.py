@@ -1,4 +1,4 @@
-"""hjepa bench: hjepa beside others on public benchmarks."""
+"""hjepa bench: what hjepa does on this machine, and beside others on public benchmarks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hjepa.cli import files
+from hjepa.cli import bench_loop, files
 from hjepa.cli.progress import reporter
 from hjepa.errors import DataError
 
 if TYPE_CHECKING:
     from hjepa.tasks.badminton.rallies import Rallies, Truth
 
-app = typer.Typer(help="hjepa beside others on public benchmarks.", no_args_is_help=True, rich_markup_mode="markdown")
+app = typer.Typer(
+    help="What hjepa does on this machine, and beside others on public benchmarks.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.command("loop")(bench_loop.loop)
+app.command("sim")(bench_loop.sim)
+app.command("train")(bench_loop.train)
 
 
 @app.callback()

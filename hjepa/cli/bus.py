@@ -11,12 +11,13 @@ import typer
 
 from hjepa.bus import listen, readable, security, stats
 from hjepa.bus.topics import TOPICS
-from hjepa.cli import files, metrics, replaying, running
+from hjepa.cli import bad_link, files, metrics, replaying, running
 from hjepa.errors import DataError, LinkError, extra
 
 app = typer.Typer(no_args_is_help=True, help="Look at, record and replay what nodes say to each other.")
 app.command("replay")(replaying.replay)
 app.command("metrics")(metrics.metrics)
+app.command("proxy")(bad_link.proxy)
 
 At = Annotated[
     str | None,

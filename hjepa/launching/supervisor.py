@@ -33,6 +33,7 @@ from hjepa.launching.supervised import COMMAND_NOT_FOUND, OVER, Row, State, Supe
 
 TOOLS = "tools"  # whose keys are used to ask nodes how they are
 PROBE_S = 0.03  # how long a starting node is given to answer; asked again until it does
+FAR_S = 0.5  # the same on another machine: to connect and be let in (CURVE) goes to and fro half a dozen times
 _ASK_EVERY_S = 1.0  # whether a node that may hang still answers
 _LOOK_S = 0.1  # between two looks at nodes that start or stop
 _QUIET_S = 0.5  # the same when nothing is going on
@@ -183,7 +184,7 @@ class Supervisor:
     def _start_due(self) -> None:
         for name in self._elsewhere:
             if not self._elsewhere[name] and any(name in node.section.needs for node in self._in("waiting")):
-                self._elsewhere[name] = self._answers(self.plan.graph.nodes[name].role)
+                self._elsewhere[name] = self._answers(self.plan.graph.nodes[name].role, FAR_S)
         for node in self._in("waiting"):
             dead = [
                 other for other in node.section.needs if other in self.nodes and self.nodes[other].state == "failed"
@@ -211,8 +212,8 @@ class Supervisor:
         node = self.nodes.get(name)
         return self._elsewhere[name] if node is None else node.state in ("running", "ended")
 
-    def _answers(self, role: str) -> bool:
-        return ask_status(Party(TOOLS, self.bus, None, guarded=True), role, PROBE_S) is not None
+    def _answers(self, role: str, within_s: float = PROBE_S) -> bool:
+        return ask_status(Party(TOOLS, self.bus, None, guarded=True), role, within_s) is not None
 
     def _start(self, node: Supervised) -> None:
         try:

@@ -108,10 +108,9 @@ class Example(NamedTuple):
 def example(level: Any, joints: int) -> Example:
     """For a level and a robot of so many joints."""
     c, X, zeros = level.config, len(level.codec.low) + 1, level.codec.low.new_zeros
-    # each input a tensor of its own: torch.export takes equal ones for the same input
-    own = [zeros(1, joints) for _ in range(5)]
-    parts = Situation(zeros(1, c.state), own[0], own[1], own[2], 0.0, zeros(1, c.goal), zeros(1, c.goal, c.goal))
-    see = (zeros(1, c.window, 3), zeros(1, c.window) + 1.0, *own[3:])
+    q = zeros(1, joints)
+    parts = Situation(zeros(1, c.state), q, q, q, 0.0, zeros(1, c.goal), zeros(1, c.goal, c.goal))
+    see = (zeros(1, c.window, 3), zeros(1, c.window) + 1.0, q, q)
     return Example(see, (zeros(1, X - 1),), (zeros(1, c.state), zeros(1, X)), tensors(parts), X)
 
 

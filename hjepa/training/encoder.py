@@ -204,7 +204,7 @@ def reading_loss(high: HighModel, batch: Chains, s: Tensor) -> Tensor:
     """Smooth L1 of the readings in units that grow as the window shrinks (the data allow no better)."""
     there = batch.there.bool()
     samples = batch.mask[there].sum(-1, keepdim=True).clamp_min(4.0)
-    unit = _PRECISE * 40.0 / samples
+    unit = _PRECISE.to(samples) * 40.0 / samples
     target = batch.reading[there]
     y = high.readings(s[there]) * high.read_scale + high.read_mean
     miss = torch.nan_to_num((y - target) / unit)

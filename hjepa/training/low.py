@@ -233,7 +233,7 @@ def loss(
     aim = target.detach() if c.stop_gradient else target
     parts = {"prediction": c.prediction * F.mse_loss(predicted, aim)}
     if c.regulariser == "sigreg" and c.collapse:
-        parts["collapse"] = c.collapse * sum(_SIGREG(e[::2], generator) for e in (target, predicted))
+        parts["collapse"] = c.collapse * sum(_SIGREG.to(e.device)(e[::2], generator) for e in (target, predicted))
     elif c.regulariser == "vicreg" and c.collapse:
         parts["collapse"] = c.collapse * torch.stack([t for e in (target, predicted) for t in vicreg(e)]).sum()
     if c.bridge:

@@ -3,17 +3,13 @@
 Each needs rights that a container may lack (unshare, ip netns); a test without them skips with the reason.
 """
 
-import os
-import shutil
-import subprocess
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hjepa.bus.security import keygen
-from tests.launched import Launched
+from tests.launched import Launched, permitted
 
 SHIFT_S = 1000  # by which the planners' monotonic clock is ahead
 SHIFTED = ("unshare", "--time", "--monotonic", str(SHIFT_S), "--fork", "--kill-child")
@@ -62,14 +58,6 @@ def figures(folder: Path, name: str, word: str) -> list[int]:
     return [int(line.split()[2]) for line in lines if line.split()[1:2] == [word]]
 
 
-def permitted(*command: str) -> str:
-    """Why a command cannot be run here; nothing if it can."""
-    if shutil.which(command[0]) is None:
-        return f"{command[0]} is not installed"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"{' '.join(command)}: {done.stderr.strip()}"
-
-
 @pytest.fixture
 def conductor(tmp_path: Path) -> Path:
     path = tmp_path / "conductor.py"
@@ -93,31 +81,6 @@ def test_planners_whose_clock_is_ahead_are_followed(tmp_path: Path, conductor: P
     applied = figures(tmp_path, "clocks", "applied")
     assert len(applied) == EPISODES and min(applied) > 5
     assert launched.leaves_nothing()
-
-
-@pytest.fixture
-def hosts() -> Iterator[tuple[str, str]]:
-    """Two network namespaces, 10.77.0.1 and 10.77.0.2, with a cable between them."""
-    here, there = f"hj{os.getpid()}a", f"hj{os.getpid()}b"
-    reason = permitted("ip", "netns", "add", here)
-    if reason:
-        pytest.skip(f"needs network namespaces: {reason}")
-    try:
-        for words in (
-            f"netns add {there}",
-            f"link add {here} type veth peer name {there}",
-            *(f"link set {name} netns {name}" for name in (here, there)),
-            *(f"-n {name} addr add 10.77.0.{i}/24 dev {name}" for i, name in ((1, here), (2, there))),
-            *(f"-n {name} link set {name} up" for name in (here, there)),
-            *(f"-n {name} link set lo up" for name in (here, there)),
-        ):
-            reason = permitted("ip", *words.split())
-            if reason:
-                pytest.skip(f"needs a veth pair: {reason}")
-        yield here, there
-    finally:
-        for name in (here, there):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 def test_two_hosts_over_tcp_with_keys_and_clocks_apart(

@@ -81,6 +81,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/deploy/realtime.py": set(),
     "hjepa/deploy/doctor.py": {"hjepa.deploy.examine"},  # the base installation is enough for it
     "hjepa/deploy/examine": {"hjepa.deploy.realtime"},
+    "hjepa/benches": ANY,  # whole graphs, worlds and levels, measured
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -109,10 +110,11 @@ NEVER: dict[str, set[str]] = {
     "hjepa/deploy/doctor.py": {"torch", "zmq"},
 }
 NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api by cli alone
-CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance"}
+CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance", "hjepa.benches"}
 ASSEMBLY = (
     *(
         "hjepa/cli",
+        "hjepa/benches",
         "hjepa/api.py",
         "hjepa/covering.py",
         "hjepa/feinting.py",
@@ -124,6 +126,7 @@ ASSEMBLY = (
         "hjepa/factories.py",
         "hjepa/provenance.py",
         "hjepa/__init__.py",
+        "hjepa/deploy",
         *(f"hjepa/tasks/reach/{name}.py" for name in ("nodes", "play")),
     ),
     "hjepa/launching/conductor.py",

@@ -1,0 +1,1 @@
+"""What `hjepa bench` measures on this machine; imported by the command line alone."""

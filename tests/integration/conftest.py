@@ -1,0 +1,36 @@
+"""Fixtures of several integration tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.launched import permitted
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, 10.77.0.1 and 10.77.0.2, with a cable between them."""
+    here, there = f"hj{os.getpid()}a", f"hj{os.getpid()}b"
+    reason = permitted("ip", "netns", "add", here)
+    if reason:
+        pytest.skip(f"needs network namespaces: {reason}")
+    try:
+        for words in (
+            f"netns add {there}",
+            f"link add {here} type veth peer name {there}",
+            *(f"link set {name} netns {name}" for name in (here, there)),
+            *(f"-n {name} addr add 10.77.0.{i}/24 dev {name}" for i, name in ((1, here), (2, there))),
+            *(f"-n {name} link set {name} up" for name in (here, there)),
+            *(f"-n {name} link set lo up" for name in (here, there)),
+        ):
+            reason = permitted("ip", *words.split())
+            if reason:
+                pytest.skip(f"needs a veth pair: {reason}")
+        yield here, there
+    finally:
+        for name in (here, there):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
