@@ -26,6 +26,9 @@ def loop(
     minutes: Annotated[float, typer.Option("--minutes", min=0.02, help="Simulated time, which is real time.")] = 10.0,
     hogs: Annotated[int, typer.Option("--hog", min=0, metavar="N", help="So many busy processes beside it.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help=f"{QUICK_S:.0f} seconds instead.")] = False,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="FOLDER", help="Its levels and configuration, instead of CONFIG.")
+    ] = None,
     sets: options.Sets = None,
     json: Json = None,
 ) -> None:
@@ -37,8 +40,14 @@ def loop(
     """
     if json is not None:
         files.check_file(json)
-    changes = options.changes(sets, low__replan_period_ms=20, run__clock="realtime")
-    settings = options.settings(config, changes)
+    specs = None
+    if bundle is None:
+        changes = options.changes(sets, low__replan_period_ms=20, run__clock="realtime")
+        settings = options.settings(config, changes)
+    else:
+        from hjepa.deploy import controller
+
+        specs, settings = controller.specs_of(bundle, sets or [])
     from hjepa import api
     from hjepa.benches import host
     from hjepa.benches import loop as bench
@@ -46,10 +55,10 @@ def loop(
     console, load_before = Console(), host.load()
     system = api.load(settings)
     with reporter(console, "real time, s") as report:
-        found = bench.run(system, QUICK_S / 60 if quick else minutes, hogs=hogs, report=report)
+        found = bench.run(system, QUICK_S / 60 if quick else minutes, hogs=hogs, specs=specs, report=report)
     _show_loop(console, found, settings.low.replan_period_ms, hogs)
     if json is not None:
-        asked = {"period_ms": settings.low.replan_period_ms, "hogs": hogs}
+        asked = {"period_ms": settings.low.replan_period_ms, "hogs": hogs, "bundle": bundle is not None}
         figures = asked | found._asdict() | {"misses_per_10000": found.misses_per_10000}
         files.write_text(json, host.as_json("loop", figures, load_before))
         console.print(f"written: {json}")

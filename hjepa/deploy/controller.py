@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hjepa.bus.processes import NodeSpec
 from hjepa.config import Config
 from hjepa.config import load as load_config
 from hjepa.deploy import bundle as bundles
@@ -40,11 +41,18 @@ def config_of(bundle: bundles.Bundle, clock: str = "lockstep") -> Config:
     )
 
 
+def specs_of(folder: Path, sets: Sequence[str], trusted: Sequence[Path] = ()) -> tuple[dict[str, NodeSpec], Config]:
+    """How both levels of a bundle are made for a graph in real time, and the configuration of what is around them."""
+    _check_open(sets)
+    bundle = bundles.opened(folder, trusted)
+    args = {"bundle": str(folder.resolve()), "trusted": [str(path.resolve()) for path in trusted], "clock": "realtime"}
+    specs = {level: NodeSpec(f"hjepa.deploy.controller:make_{level}", args) for level in LEVELS}
+    return specs, load_config(bundle.folder / bundles.CONFIG, [*sets, "run.clock=realtime"])
+
+
 def graph_of(folder: Path, graph: str, trusted: Sequence[Path], sets: Sequence[str], realtime: bool) -> graphs.Plan:
     """A process graph whose levels come from a bundle; what else it configures is the bundle's too."""
-    for text in sets:
-        if not text.startswith(OPEN):
-            raise ConfigError(f"--set {text}: a bundle's levels stay as built; allowed: {', '.join(OPEN)}*")
+    _check_open(sets)
     place = bundles.opened(folder, trusted).folder.resolve()
     known = graphs.load(graph).graph.nodes
     roles = {name: node.role for name, node in known.items() if node.role in LEVELS}
@@ -58,6 +66,12 @@ def graph_of(folder: Path, graph: str, trusted: Sequence[Path], sets: Sequence[s
         changes += [f"graph.nodes.{name}.factory=hjepa.deploy.controller:make_{role}"]
         changes += [f"graph.nodes.{name}.args={json.dumps(args)}"]
     return graphs.load(graph, [*changes, *sets])
+
+
+def _check_open(sets: Sequence[str]) -> None:
+    for text in sets:
+        if not text.startswith(OPEN):
+            raise ConfigError(f"--set {text}: a bundle's levels stay as built; allowed: {', '.join(OPEN)}*")
 
 
 def bring_up_high(bundle: bundles.Bundle) -> tuple[HighPlanner, list[Compared]]:
