@@ -76,7 +76,7 @@ def decisions(high: HighLevel, low: Explaining, spec: RobotSpec) -> bytes:
         parts |= {f"asked.{name}": value for name, value in kept.asked._asdict().items()}
         parts |= {f"goal.{name}": np.asarray(getattr(kept.goal, name)) for name in GOAL}
         for name, value in parts.items():
-            tensors[f"{launch}.{name}"] = torch.from_numpy(np.ascontiguousarray(value, dtype=np.float64))
+            tensors[f"{launch}.{name}"] = torch.from_numpy(np.array(value, dtype=np.float64, order="C"))
     return save(tensors)
 
 
