@@ -32,11 +32,8 @@ def keygen(
 ) -> None:
     """Make a key pair to sign bundles with. Without one, `build` makes your own on its first run."""
     from hjepa.deploy import signing
-    from hjepa.errors import extra
 
-    with extra("deploy"):
-        made = signing.keygen(name)
-    for path in made:
+    for path in signing.keygen(name):
         typer.echo(f"written: {path}")
 
 
@@ -84,7 +81,7 @@ def build(
 
 @app.command("verify")
 def verify(bundle: BundleFolder, trust: Trust = None) -> None:
-    """Check signature, hashes and machine, replay every golden pair, and time the decisions.
+    """Check signature, hashes and machine, and replay every golden pair.
 
     Example: `hjepa deploy verify bundle/`
     """
@@ -126,7 +123,7 @@ def run(
     """
     from hjepa.deploy import controller
 
-    plan = controller.graph_of(bundle, graph, trust or (), sets or [], realtime)
+    plan = controller.graph_of(bundle, graph, trust or (), sets or [], realtime, gpu=check)
     nodes = plan.graph.nodes
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     if not chosen and any(node.host == "remote" for node in nodes.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,44 +42,47 @@ def make(
     compile_programs: False: the controller records them (TorchScript) when it starts; slower, and no compiler needed.
     """
     where, secret = bundles.check_device(device), key or signing.own_key()
+    signing.sign(b"", secret)  # a key that cannot sign is found before the compiler has worked for minutes
     machine, spec = bundles.here(where), load_spec(config.robot.name)
     if config.agent.name not in build.HIERARCHICAL or config.high.feint:
         raise BundleError(
             f"agent '{config.agent.name}'{' with feints' if config.high.feint else ''} cannot be bundled; allowed: "
             f"{', '.join(build.HIERARCHICAL)}, high.feint false"
         )
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    bundles.new_folder(out, force)
-    part.mkdir(parents=True)
-    try:
-        made = low_programs(config, where)
-        for name in WEIGHTS:
-            (part / "weights").mkdir(exist_ok=True)
-            shutil.copyfile(build.weights_path(config, name), part / "weights" / build.FILES[name])
-        (part / bundles.CONFIG).write_text(settings.dump(config), encoding="utf-8")
-        (part / "robot.json").write_text(json.dumps(spec.identity), encoding="utf-8")
-        (part / "goldens").mkdir()
-        for name, data in goldens.draw(made).items():
-            (part / "goldens" / f"{name}.safetensors").write_bytes(data)
-        levels = build.build_high(config, config.agent.name), build.build_low(config, spec, config.agent.name)
-        (part / "goldens" / "decisions.safetensors").write_bytes(goldens.decisions(*levels, spec))
+    out = out.absolute()
+    bundles.check_free(out, force)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = bundles.Manifest(
+        bundles.FORMAT, __version__, provenance.versions(), commit(), now, spec.identity, machine,
+        "compiled" if compile_programs else "recorded", {},
+    )  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as beside:
+        part = Path(beside) / out.name
+        write(config, part, where)
         if compile_programs:
-            compiled.compile_all(made, part / "programs", progress)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = bundles.Manifest(
-            bundles.FORMAT, __version__, provenance.versions(), commit(), now, spec.identity, machine,
-            "compiled" if compile_programs else "recorded", {},
-        )  # fmt: skip
+            compiled.compile_all(low_programs(config, where), part / "programs", progress)
         sealed = bundles.seal(part, manifest, secret)
-        out.rmdir()
+        if out.exists():
+            out.replace(Path(beside) / "old")
         part.replace(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        if out.exists() and not any(out.iterdir()):
-            out.rmdir()
-        raise
     return sealed
+
+
+def write(config: Config, folder: Path, device: str) -> None:
+    """All of a bundle but programs, manifest and signature, into a new folder."""
+    spec = load_spec(config.robot.name)
+    levels = build.build_high(config, config.agent.name), build.build_low(config, spec, config.agent.name)
+    (folder / bundles.WEIGHTS).mkdir(parents=True)
+    for name in WEIGHTS:
+        shutil.copyfile(build.weights_path(config, name), folder / bundles.WEIGHTS / build.FILES[name])
+    own = config.model_copy(update={"agent": config.agent.model_copy(update={"weights": ""})})
+    (folder / bundles.CONFIG).write_text(settings.dump(own), encoding="utf-8")
+    (folder / "robot.json").write_text(json.dumps(spec.identity), encoding="utf-8")
+    (folder / "goldens").mkdir()
+    for name, data in goldens.draw(low_programs(config, device)).items():
+        (folder / "goldens" / f"{name}.safetensors").write_bytes(data)
+    (folder / "goldens" / "decisions.safetensors").write_bytes(goldens.decisions(*levels, spec))
 
 
 def low_programs(config: Config, device: str) -> Mapping[str, compiled.Program]:

@@ -9,8 +9,8 @@
     goldens/          inputs and outputs of every program, and of whole decisions
 
 `opened` is the only way in: it refuses a bundle that was tampered with, that nobody trusted has signed, or that was
-made for another device, processor or version, and says which. Files are read once, then hashed: what was checked is
-what is used.
+made for another device, processor or version, and says which. Files are read once and hashed, then used from memory:
+whoever changes the folder afterwards changes nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
-from collections.abc import Mapping, Sequence
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +35,7 @@ from hjepa.errors import BundleError, nearest
 from hjepa.types import RobotSpec
 
 FORMAT = 1
-MANIFEST, SIGNATURE, CONFIG = "manifest.json", "manifest.sig", "config.yaml"
+MANIFEST, SIGNATURE, CONFIG, WEIGHTS = "manifest.json", "manifest.sig", "config.yaml", "weights"
 MAX_FILE_BYTES = 512 * 2**20
 Device = Literal["cpu", "cuda"]
 
@@ -74,25 +77,43 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
-    data: Mapping[str, bytes]  # programs and goldens, as they were hashed
+    data: Mapping[str, bytes]  # every file, as it was hashed
 
     def part(self, room: str) -> dict[str, bytes]:
         """Files of a folder, by their names without ending."""
         return {Path(name).stem: data for name, data in self.data.items() if name.startswith(f"{room}/")}
 
+    @contextmanager
+    def unpacked(self) -> Iterator[Path]:
+        """A private folder with configuration and weights, for those who read files, while the block runs."""
+        with tempfile.TemporaryDirectory(prefix="hjepa-") as name:
+            for file, data in self.data.items():
+                if file == CONFIG or file.startswith(f"{WEIGHTS}/"):
+                    (Path(name) / file).parent.mkdir(exist_ok=True)
+                    (Path(name) / file).write_bytes(data)
+            yield Path(name)
+
 
 def here(device: Device) -> Machine:
-    """The machine that this runs on."""
+    """The machine that this runs on. torch is imported for its GPU alone: that takes a second."""
+    return Machine(device, platform.machine(), _processor(), _gpu() if device == "cuda" else "", _torch())
+
+
+def _torch() -> str:
+    try:
+        return metadata.version("torch").split("+")[0]
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _gpu() -> str:
     import torch
 
-    gpu = ""
-    if device == "cuda":
-        if not torch.cuda.is_available():
-            why = "this torch is a CPU build" if torch.version.cuda is None else "no driver or no device"
-            raise BundleError(f"--device cuda: no GPU can be used here ({why}); allowed: cpu, or a machine with one")
-        major, minor = torch.cuda.get_device_capability()
-        gpu = f"{torch.cuda.get_device_name()} sm_{major}{minor}"
-    return Machine(device, platform.machine(), _processor(), gpu, torch.__version__.split("+")[0])
+    if not torch.cuda.is_available():
+        why = "this torch is a CPU build" if torch.version.cuda is None else "no driver or no device"
+        raise BundleError(f"device cuda: no GPU can be used here ({why}); allowed: cpu, or a machine with one")
+    major, minor = torch.cuda.get_device_capability()
+    return f"{torch.cuda.get_device_name()} sm_{major}{minor}"
 
 
 def _processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
@@ -118,13 +139,16 @@ def seal(folder: Path, manifest: Manifest, secret: Path) -> Manifest:
     return whole
 
 
-def opened(folder: Path, trusted: Sequence[Path] = ()) -> Bundle:
-    """A bundle that may be used on this machine; BundleError says why one may not. Nothing of it has run yet."""
+def opened(folder: Path, trusted: Sequence[Path] = (), gpu: bool = True) -> Bundle:
+    """A bundle that may be used on this machine; BundleError says why one may not. Nothing of it has run yet.
+
+    gpu: False leaves it to the nodes to look at the GPU, for which torch is imported.
+    """
     text, (signature, public) = _bytes(folder, MANIFEST), _signature(folder)
     signing.check(text, signature, public, signing.trusted(trusted))
     manifest = _manifest(folder, text)
     data = _checked(folder, manifest)
-    _fits(folder, manifest)
+    _fits(folder, manifest, gpu)
     return Bundle(folder, manifest, data)
 
 
@@ -138,14 +162,11 @@ def check_robot(bundle: Bundle, spec: RobotSpec) -> None:
         )
 
 
-def new_folder(folder: Path, force: bool) -> None:
-    """An empty folder for a bundle; BundleError if something else lies there."""
-    if folder.exists():
-        if not force or not (folder / MANIFEST).is_file():
-            hint = "--force replaces a bundle" if (folder / MANIFEST).is_file() else "name a new folder"
-            raise BundleError(f"'{folder}' exists already: {hint}")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+def check_free(folder: Path, force: bool) -> None:
+    """BundleError unless a bundle may be put there: where nothing lies, or, with `force`, another bundle."""
+    there = (folder / MANIFEST).is_file() and not folder.is_symlink()
+    if (folder.exists() or folder.is_symlink()) and not (force and there):
+        raise BundleError(f"'{folder}' exists already: {'--force replaces a bundle' if there else 'name a new folder'}")
 
 
 def _entry(data: bytes) -> FileEntry:
@@ -155,8 +176,9 @@ def _entry(data: bytes) -> FileEntry:
 def _bytes(folder: Path, name: str) -> bytes:
     path = folder / name
     try:
-        if path.is_symlink() or path.stat().st_size > MAX_FILE_BYTES:
-            raise BundleError(f"{path}: a link, or larger than {MAX_FILE_BYTES >> 20} MiB; allowed: a plain file")
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path}: no plain file, or larger than {MAX_FILE_BYTES >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{folder} is no whole bundle: cannot read {name} ({error.strerror})") from error
@@ -181,34 +203,32 @@ def _manifest(folder: Path, text: bytes) -> Manifest:
 
 
 def _checked(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Every file, hashed; those that are used from memory."""
-    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() or p.is_symlink()}
+    """Every file, hashed."""
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()}
     for name in sorted(there - set(manifest.files) - {MANIFEST, SIGNATURE}):
         raise BundleError(f"{folder}: {name} is not in the manifest: it was added after the bundle was signed")
     kept = {}
     for name, entry in manifest.files.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"{folder}: {name} lies outside the bundle")
-        data = _bytes(folder, name)
-        if _entry(data) != entry:
+        kept[name] = _bytes(folder, name)
+        if _entry(kept[name]) != entry:
             raise BundleError(f"{folder}: {name} was changed after the bundle was signed (SHA-256 differs)")
-        if name.startswith(("programs/", "goldens/")):
-            kept[name] = data
     return kept
 
 
-def _fits(folder: Path, manifest: Manifest) -> None:
+def _fits(folder: Path, manifest: Manifest, gpu: bool) -> None:
     """BundleError if it was made for another version or machine."""
     if manifest.hjepa != __version__:
         raise BundleError(f"{folder}: built by hjepa {manifest.hjepa}, this is {__version__}: build it again")
     made = manifest.machine
     if manifest.programs == "recorded" and made.device == "cpu":
         return
-    own = here(made.device)
+    own = here(made.device if gpu else "cpu")
     for what, theirs, ours in (
         ("torch", made.torch, own.torch),
         ("architecture", made.architecture, own.architecture),
-        ("GPU", made.gpu, own.gpu),
+        ("GPU", made.gpu, own.gpu if gpu else made.gpu),
     ):
         if theirs != ours:
             raise BundleError(f"{folder}: built for {what} {theirs or 'none'}, here is {ours or 'none'}: build it here")

@@ -34,11 +34,13 @@ FIFO = 40  # below the kernel threads that handle interrupts (50)
 OPEN = ("graph.", "task.", "world.")  # overrides that leave alone what was built, signed and rehearsed
 
 
-def config_of(bundle: bundles.Bundle, clock: str = "lockstep") -> Config:
-    """Its configuration, with the weights that it carries."""
-    return load_config(
-        bundle.folder / bundles.CONFIG, [f"agent.weights={bundle.folder / 'weights'}", f"run.clock={clock}"]
-    )
+def config_of(unpacked: Path, clock: str = "lockstep") -> Config:
+    """A bundle's configuration, with the weights that it carries."""
+    return load_config(unpacked / bundles.CONFIG, [f"run.clock={clock}", *_weights(unpacked)])
+
+
+def _weights(folder: Path) -> list[str]:
+    return [f"agent.weights={json.dumps(str(folder / bundles.WEIGHTS))}"]
 
 
 def specs_of(folder: Path, sets: Sequence[str], trusted: Sequence[Path] = ()) -> tuple[dict[str, NodeSpec], Config]:
@@ -47,25 +49,33 @@ def specs_of(folder: Path, sets: Sequence[str], trusted: Sequence[Path] = ()) ->
     bundle = bundles.opened(folder, trusted)
     args = {"bundle": str(folder.resolve()), "trusted": [str(path.resolve()) for path in trusted], "clock": "realtime"}
     specs = {level: NodeSpec(f"hjepa.deploy.controller:make_{level}", args) for level in LEVELS}
-    return specs, load_config(bundle.folder / bundles.CONFIG, [*sets, "run.clock=realtime"])
+    with bundle.unpacked() as unpacked:
+        return specs, load_config(unpacked / bundles.CONFIG, [*sets, "run.clock=realtime", *_weights(folder.resolve())])
 
 
-def graph_of(folder: Path, graph: str, trusted: Sequence[Path], sets: Sequence[str], realtime: bool) -> graphs.Plan:
-    """A process graph whose levels come from a bundle; what else it configures is the bundle's too."""
+def graph_of(
+    folder: Path, graph: str, trusted: Sequence[Path], sets: Sequence[str], realtime: bool, gpu: bool = False
+) -> graphs.Plan:
+    """A process graph whose levels come from a bundle; what else it configures is the bundle's too.
+
+    gpu: look at the GPU as well, which else its nodes do when they start.
+    """
     _check_open(sets)
-    place = bundles.opened(folder, trusted).folder.resolve()
-    known = graphs.load(graph).graph.nodes
-    roles = {name: node.role for name, node in known.items() if node.role in LEVELS}
+    bundle, place = bundles.opened(folder, trusted, gpu), folder.resolve()
+    own = graphs.load(graph, [text for text in sets if text.startswith(graphs.OWN)]).graph
+    roles = {name: node.role for name, node in own.nodes.items() if node.role in LEVELS}
     if set(roles.values()) != set(LEVELS):
         raise ConfigError(f"graph '{graph}': no high and low level; allowed: one with both, as badminton_hosts")
     trust = [str(path.resolve()) for path in trusted]
-    clock = graphs.load(graph, [text for text in sets if text.startswith("graph.")]).graph.clock
-    args = {"bundle": str(place), "trusted": trust, "clock": clock, "realtime": realtime}
-    changes = [f"graph.config={place / bundles.CONFIG}"]
-    for name, role in roles.items():
-        changes += [f"graph.nodes.{name}.factory=hjepa.deploy.controller:make_{role}"]
-        changes += [f"graph.nodes.{name}.args={json.dumps(args)}"]
-    return graphs.load(graph, [*changes, *sets])
+    args = {"bundle": str(place), "trusted": trust, "clock": own.clock, "realtime": realtime}
+    with bundle.unpacked() as unpacked:
+        changes = [f"graph.config={json.dumps(str(unpacked / bundles.CONFIG))}", *_weights(place)]
+        for name, role in roles.items():
+            changes += [f"graph.nodes.{name}.factory=hjepa.deploy.controller:make_{role}"]
+            changes += [f"graph.nodes.{name}.args={json.dumps(args)}"]
+        plan = graphs.load(graph, [*sets, *changes])
+    bundles.check_robot(bundle, load_spec(plan.config.robot.name))
+    return plan
 
 
 def _check_open(sets: Sequence[str]) -> None:
@@ -80,10 +90,11 @@ def bring_up_high(bundle: bundles.Bundle) -> tuple[HighPlanner, list[Compared]]:
     from hjepa.deploy import goldens
 
     build.use_one_thread()
-    config = config_of(bundle)
-    spec = load_spec(config.robot.name)
-    bundles.check_robot(bundle, spec)
-    high = build.build_high(config, config.agent.name)
+    with bundle.unpacked() as unpacked:
+        config = config_of(unpacked)
+        spec = load_spec(config.robot.name)
+        bundles.check_robot(bundle, spec)
+        high = build.build_high(config, config.agent.name)
     compared = goldens.replay_high(bundle.part("goldens")["decisions"], high, spec)
     high.reset()
     return high, compared
@@ -95,14 +106,15 @@ def bring_up_low(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[Strok
     from hjepa.deploy import compiled, goldens
 
     build.use_one_thread()
-    config = config_of(bundle, clock)
-    spec, device = load_spec(config.robot.name), bundle.manifest.machine.device
-    bundles.check_robot(bundle, spec)
-    packages, pairs = bundle.part("programs"), bundle.part("goldens")
-    functions = compiled.opened(packages)
-    compared = goldens.replay(pairs, functions, device)
-    programs = compiled.as_programs(functions) if packages else None
-    low = build.build_low(config, spec, config.agent.name, programs, device)
+    device, packages, pairs = bundle.manifest.machine.device, bundle.part("programs"), bundle.part("goldens")
+    with bundle.unpacked() as unpacked:
+        config = config_of(unpacked, clock)
+        spec = load_spec(config.robot.name)
+        bundles.check_robot(bundle, spec)
+        functions = compiled.opened(packages)
+        compared = goldens.replay(pairs, functions, device)
+        programs = compiled.as_programs(functions) if packages else None
+        low = build.build_low(config, spec, config.agent.name, programs, device)
     timed = low.config
     low.config = replace(timed, budget_s=None)  # a rehearsal decides the same however long it takes
     compared += goldens.replay_low(pairs["decisions"], low, spec)

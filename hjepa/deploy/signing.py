@@ -7,6 +7,8 @@ it is given, and nobody else.
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,19 +29,25 @@ def home() -> Path:
 
 
 def keygen(path: Path) -> tuple[Path, Path]:
-    """Make a pair PATH.key, PATH.pub; never overwrites. BundleError if either exists."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    """Make a pair PATH.key, PATH.pub; never overwrites. BundleError if either exists, or cannot be written."""
+    with extra("deploy"):
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    secret, public = path.with_suffix(SECRET), path.with_suffix(PUBLIC)
-    for file in (secret, public):
-        if file.exists():
-            raise BundleError(f"'{file}' exists already; allowed: a new name")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stem = path.name.removesuffix(SECRET).removesuffix(PUBLIC)
+    secret, public = path.with_name(stem + SECRET), path.with_name(stem + PUBLIC)
     key = Ed25519PrivateKey.generate()
-    handle = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as opened:
-        opened.write(key.private_bytes_raw().hex() + "\n")
-    public.write_text(key.public_key().public_bytes_raw().hex() + "\n", encoding="ascii")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_new(public, key.public_key().public_bytes_raw(), 0o644)
+        try:
+            _write_new(secret, key.private_bytes_raw(), 0o600)
+        except OSError:
+            public.unlink()
+            raise
+    except FileExistsError as error:
+        raise BundleError(f"'{error.filename}' exists already; allowed: a new name") from error
+    except OSError as error:
+        raise BundleError(f"cannot write key '{error.filename}': {error.strerror}") from error
     return secret, public
 
 
@@ -47,14 +55,13 @@ def own_key() -> Path:
     """This user's secret key, made when it is first asked for."""
     path = home() / f"own{SECRET}"
     if not path.exists():
-        with extra("deploy"):
-            keygen(path)
+        keygen(path)
     return path
 
 
 def trusted(files: Sequence[Path]) -> list[bytes]:
     """Public keys of these files; of all in `home()` if none is named. BundleError if there is none."""
-    found = [_read(path) for path in (files or sorted(home().glob(f"*{PUBLIC}")))]
+    found = [_read(path, PUBLIC) for path in (files or sorted(home().glob(f"*{PUBLIC}")))]
     if not found:
         raise BundleError(
             f"no key is trusted: name the builder's public key with --trust FILE.pub, or put it into {home()}"
@@ -64,7 +71,7 @@ def trusted(files: Sequence[Path]) -> list[bytes]:
 
 def sign(data: bytes, secret: Path) -> tuple[bytes, bytes]:
     """Signature (64 bytes) and public key (32 bytes)."""
-    key = _private(_read(secret))
+    key = _private(_read(secret, SECRET))
     return key.sign(data), key.public_key().public_bytes_raw()
 
 
@@ -89,13 +96,31 @@ def _private(raw: bytes) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(raw)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, kind: str) -> bytes:
+    if path.suffix != kind:
+        other = f"one that ends with {kind}: {SECRET} is secret and signs, {PUBLIC} is public and trusted"
+        raise BundleError(f"key '{path}'; allowed: {other}")
     try:
         raw = bytes.fromhex(path.read_text(encoding="ascii"))
+        open_to = path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     except OSError as error:
         raise BundleError(f"cannot read key '{path}': {error.strerror}; `hjepa deploy keygen` makes one") from error
     except ValueError:
-        raw = b""
+        raw, open_to = b"", 0
     if len(raw) != KEY_BYTES:
         raise BundleError(f"'{path}' is no key; allowed: {KEY_BYTES} bytes in hex, as `hjepa deploy keygen` writes")
+    if kind == SECRET and open_to:
+        raise BundleError(f"key '{path}' can be read by others; allowed: chmod 600")
     return raw
+
+
+def _write_new(path: Path, key: bytes, mode: int) -> None:
+    """In one step: nobody reads half a key, and FileExistsError if one is there."""
+    with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent, prefix=f".{path.name}.") as part:
+        part.write(key.hex() + "\n")
+        part.flush()
+        os.fchmod(part.fileno(), mode)
+        try:
+            os.link(part.name, path)
+        except FileExistsError as error:
+            raise FileExistsError(error.errno, error.strerror, str(path)) from error

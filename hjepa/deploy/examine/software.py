@@ -12,7 +12,11 @@ from hjepa import __version__
 from hjepa.deploy.examine import Finding
 from hjepa.deploy.examine.machine import Machine
 
-CONTROLLER = {"log": "recordings", "metrics": "Prometheus"}  # extras that a controller is better for
+CONTROLLER = {
+    "deploy": "signed bundles",
+    "log": "recordings",
+    "metrics": "Prometheus",
+}  # extras that a controller is better for
 PLAYED = ("low", "high")  # weights without which the shipped configurations do not play
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;.*extra\s*==\s*['\"]([^'\"]+)['\"])?")
 _MAX_HEADER_BYTES = 10**8
