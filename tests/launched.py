@@ -46,8 +46,15 @@ def permitted(*command: str) -> str:
 class Launched:
     """A supervisor that runs in `folder`, whose runtime folder is `folder`/run."""
 
-    def __init__(self, folder: Path, graph: str | Path, *words: str, prefix: Sequence[str] = ()) -> None:
-        """graph: a file, a name, or the text of a file."""
+    def __init__(
+        self,
+        folder: Path,
+        graph: str | Path,
+        *words: str,
+        prefix: Sequence[str] = (),
+        verb: Sequence[str] = ("launch",),
+    ) -> None:
+        """graph: a file, a name, or the text of a file; of `deploy run`, the bundle."""
         self.folder, self.runtime = folder, folder / "run" / "hjepa"
         self.runtime.parent.mkdir(exist_ok=True, mode=0o700)
         if isinstance(graph, str) and "\n" in graph:
@@ -56,7 +63,7 @@ class Launched:
             graph = file
         root = str(Path(__file__).parent.parent)
         self.process = subprocess.Popen(
-            [*prefix, *HJEPA, "launch", str(graph), *words],
+            [*prefix, *HJEPA, *verb, str(graph), *words],
             cwd=folder,
             env={**os.environ, "XDG_RUNTIME_DIR": str(self.runtime.parent), "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -56,16 +56,19 @@ def make(
         bundles.FORMAT, __version__, provenance.versions(), commit(), now, spec.identity, machine,
         "compiled" if compile_programs else "recorded", {},
     )  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as beside:
-        part = Path(beside) / out.name
-        write(config, part, where)
-        if compile_programs:
-            compiled.compile_all(low_programs(config, where), part / "programs", progress)
-        sealed = bundles.seal(part, manifest, secret)
-        if out.exists():
-            out.replace(Path(beside) / "old")
-        part.replace(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=out.parent) as beside:
+            part = Path(beside) / out.name
+            write(config, part, where)
+            if compile_programs:
+                compiled.compile_all(low_programs(config, where), part / "programs", progress)
+            sealed = bundles.seal(part, manifest, secret)
+            if out.exists():
+                out.replace(Path(beside) / "old")
+            part.replace(out)
+    except OSError as error:
+        raise BundleError(f"cannot write '{out}': {error.strerror}") from error
     return sealed
 
 

@@ -20,7 +20,7 @@ from hjepa.config import Config
 from hjepa.config import load as load_config
 from hjepa.deploy import bundle as bundles
 from hjepa.deploy.realtime import RealtimeConfig, prepare
-from hjepa.errors import ConfigError
+from hjepa.errors import BundleError, ConfigError
 from hjepa.launching import graph as graphs
 from robots.spec import load_spec
 
@@ -62,18 +62,19 @@ def graph_of(
     """
     _check_open(sets)
     bundle, place = bundles.opened(folder, trusted, gpu), folder.resolve()
-    own = graphs.load(graph, [text for text in sets if text.startswith(graphs.OWN)]).graph
-    roles = {name: node.role for name, node in own.nodes.items() if node.role in LEVELS}
-    if set(roles.values()) != set(LEVELS):
-        raise ConfigError(f"graph '{graph}': no high and low level; allowed: one with both, as badminton_hosts")
-    trust = [str(path.resolve()) for path in trusted]
-    args = {"bundle": str(place), "trusted": trust, "clock": own.clock, "realtime": realtime}
     with bundle.unpacked() as unpacked:
-        changes = [f"graph.config={json.dumps(str(unpacked / bundles.CONFIG))}", *_weights(place)]
+        changes = [*sets, f"graph.config={json.dumps(str(unpacked / bundles.CONFIG))}", *_weights(place)]
+        own = graphs.load(graph, changes).graph
+        _check_open(own.set)
+        roles = {name: node.role for name, node in own.nodes.items() if node.role in LEVELS}
+        if set(roles.values()) != set(LEVELS):
+            raise ConfigError(f"graph '{graph}': no high and low level; allowed: one with both, as badminton_hosts")
+        trust = [str(path.resolve()) for path in trusted]
+        args = {"bundle": str(place), "trusted": trust, "clock": own.clock, "realtime": realtime}
         for name, role in roles.items():
             changes += [f"graph.nodes.{name}.factory=hjepa.deploy.controller:make_{role}"]
             changes += [f"graph.nodes.{name}.args={json.dumps(args)}"]
-        plan = graphs.load(graph, [*sets, *changes])
+        plan = graphs.load(graph, changes)
     bundles.check_robot(bundle, load_spec(plan.config.robot.name))
     return plan
 
@@ -81,7 +82,8 @@ def graph_of(
 def _check_open(sets: Sequence[str]) -> None:
     for text in sets:
         if not text.startswith(OPEN):
-            raise ConfigError(f"--set {text}: a bundle's levels stay as built; allowed: {', '.join(OPEN)}*")
+            allowed = ", ".join(f"{prefix}*" for prefix in OPEN)
+            raise ConfigError(f"{text}: a bundle's levels stay as built; what may be set: {allowed}")
 
 
 def bring_up_high(bundle: bundles.Bundle) -> tuple[HighPlanner, list[Compared]]:
@@ -95,7 +97,7 @@ def bring_up_high(bundle: bundles.Bundle) -> tuple[HighPlanner, list[Compared]]:
         spec = load_spec(config.robot.name)
         bundles.check_robot(bundle, spec)
         high = build.build_high(config, config.agent.name)
-    compared = goldens.replay_high(bundle.part("goldens")["decisions"], high, spec)
+    compared = goldens.replay_high(_decisions(bundle), high, spec)
     high.reset()
     return high, compared
 
@@ -117,10 +119,17 @@ def bring_up_low(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[Strok
         low = build.build_low(config, spec, config.agent.name, programs, device)
     timed = low.config
     low.config = replace(timed, budget_s=None)  # a rehearsal decides the same however long it takes
-    compared += goldens.replay_low(pairs["decisions"], low, spec)
+    compared += goldens.replay_low(_decisions(bundle), low, spec)
     low.config = timed
     low.reset()
     return low, compared
+
+
+def _decisions(bundle: bundles.Bundle) -> bytes:
+    try:
+        return bundle.data["goldens/decisions.safetensors"]
+    except KeyError as error:
+        raise BundleError(f"{bundle.folder}: no golden pair for the decisions") from error
 
 
 def make_high(bundle: str, trusted: Sequence[str] = (), clock: str = "lockstep", realtime: bool = False) -> HighPlanner:

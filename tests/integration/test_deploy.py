@@ -1,0 +1,302 @@
+"""From a configuration to a played stroke by a bundle; what was built is what runs, or nothing does."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from hjepa import config as settings
+from hjepa.cli import main
+from hjepa.deploy import building, compiled, controller, goldens, signing
+from hjepa.deploy import bundle as bundles
+from hjepa.errors import BundleError, ConfigError
+from hjepa.planning.objectives import LowWeights
+from hjepa.planning.programs import plain
+from hjepa.planning.stroke_planner import limits_of
+from tests import tiny
+from tests.bundled import flip, refused, reseal
+from tests.launched import Launched
+
+pytest.importorskip("cryptography")
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded bundle of the shipped levels, and builder.key beside it."""
+    folder = tmp_path_factory.mktemp("built")
+    secret, _ = signing.keygen(folder / "builder")
+    building.make(settings.load("badminton"), folder / "bundle", compile_programs=False, key=secret)
+    return folder / "bundle"
+
+
+@pytest.fixture
+def bundle(built: Path, tmp_path: Path) -> Path:
+    """A copy to play with; builder.key and builder.pub lie beside it."""
+    shutil.copytree(built.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "bundle"
+
+
+@pytest.fixture(autouse=True)
+def own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def opened(bundle: Path) -> bundles.Bundle:
+    return bundles.opened(bundle, [bundle.parent / "builder.pub"])
+
+
+# building
+
+
+def test_build_prints_what_it_made_and_verify_finds_it_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    for words in (("build", "badminton", "--programs", "recorded", "--out", out), ("verify", out)):
+        with pytest.raises(SystemExit) as end:
+            main(["deploy", *map(str, words)])
+        assert end.value.code == 0
+        said = capsys.readouterr().out
+        for part in ("courtbot", "recorded", f"torch     {torch.__version__.split('+')[0]}", "12, "):
+            assert part in said
+    assert "12 files and 15 golden pairs are right" in " ".join(said.split())
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("config.yaml", "goldens", "manifest.json", "manifest.sig", "robot.json", "weights"),
+    ]
+
+
+def test_a_bundle_names_no_folder_of_its_builder(bundle: Path) -> None:
+    assert settings.load(bundle / "config.yaml").agent.weights == ""
+    assert str(Path.cwd()) not in (bundle / "manifest.json").read_text() + (bundle / "config.yaml").read_text()
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("g++: not found\nand much more")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    monkeypatch.setattr(building, "write", lambda config, folder, device: folder.mkdir())
+    return
+
+
+def test_a_failing_compiler_leaves_nothing(
+    tmp_path: Path, no_compiler: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "made").mkdir()
+    said = refused(capsys, "deploy", "build", "badminton", "--out", tmp_path / "made" / "bundle")
+    assert said == "hjepa: 'see' could not be compiled: g++: not found (a C++ compiler is needed: apt install g++)\n"
+    assert not list((tmp_path / "made").iterdir())
+
+
+def test_a_failing_compiler_leaves_the_bundle_that_was_to_be_replaced(bundle: Path, no_compiler: None) -> None:
+    before = sorted(path.name for path in bundle.parent.iterdir())
+    with pytest.raises(BundleError, match="could not be compiled"):
+        building.make(settings.load("badminton"), bundle, key=bundle.parent / "builder.key", force=True)
+    assert sorted(path.name for path in bundle.parent.iterdir()) == before
+    assert opened(bundle).manifest.programs == "recorded"
+
+
+def test_force_replaces_a_bundle_and_nothing_else(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "write", lambda config, folder, device: folder.mkdir())
+    made = {"compile_programs": False, "key": bundle.parent / "builder.key"}
+    config = settings.load("badminton")
+    with pytest.raises(BundleError, match="--force replaces a bundle"):
+        building.make(config, bundle, **made)
+    building.make(config, bundle, force=True, **made)
+    assert sorted(path.name for path in bundle.iterdir()) == ["manifest.json", "manifest.sig"]
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(BundleError, match="name a new folder"):
+        building.make(config, bundle, force=True, **made)
+    assert (bundle / "manifest.sig").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "pattern"),
+    [
+        (("--set", "agent.name=flat"), "agent 'flat' cannot be bundled; allowed: hjepa, reactive, coded-goal"),
+        (("--set", "high.feint=true"), "agent 'hjepa' with feints cannot be bundled"),
+        (("--programs", "fast"), "--programs fast; allowed: compiled, recorded"),
+        (("--device", "gpu"), "--device gpu: .*cpu, cuda"),
+        (("--key", "missing.key"), "cannot read key 'missing.key'"),
+        (("--set", "agent.weights=nowhere"), "no weights at 'nowhere/"),
+        (("--out", "/proc/nowhere/bundle"), "cannot write '/proc/nowhere/bundle': No such file"),
+        (("--out", "."), "exists already: name a new folder"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    pattern: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert re.search(pattern, refused(capsys, "deploy", "build", "badminton", *words))
+    assert {path.name for path in tmp_path.iterdir()} <= {"config"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_building_for_a_gpu_needs_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "deploy", "build", "--device", "cuda", "--out", tmp_path / "bundle")
+    assert "device cuda: no GPU can be used here" in said
+
+
+# golden pairs
+
+
+def test_golden_pairs_agree_for_the_weights_that_made_them(bundle: Path) -> None:
+    compared = [*controller.bring_up_high(opened(bundle))[1], *controller.bring_up_low(opened(bundle))[1]]
+    assert len(compared) == 15
+    goldens.check(compared)
+
+
+@pytest.mark.parametrize(
+    ("file", "tensor", "make"),
+    [("low", "low.predictor", controller.make_low), ("high", "high.encoder", controller.make_high)],
+)
+def test_other_weights_are_refused_by_the_rehearsal_even_when_signed(
+    bundle: Path, file: str, tensor: str, make: object
+) -> None:
+    path = bundle / "weights" / f"{file}.safetensors"
+    with safe_open(path, framework="pt") as whole:
+        header = whole.metadata()
+    tensors = load_file(path)
+    changed = [name for name, value in tensors.items() if name.startswith(tensor) and value.ndim == 2]
+    for name in changed:
+        tensors[name] = 1.5 * tensors[name]
+    assert changed
+    save_file(tensors, path, header)
+    reseal(bundle, bundle.parent / "builder.key")
+    with pytest.raises(BundleError, match=r"golden pair 'decision .* times its tolerance"):
+        make(str(bundle), [str(bundle.parent / "builder.pub")])
+
+
+def test_a_bundle_without_golden_pairs_is_refused(bundle: Path) -> None:
+    shutil.rmtree(bundle / "goldens")
+    reseal(bundle, bundle.parent / "builder.key")
+    for make in (controller.make_low, controller.make_high):
+        with pytest.raises(BundleError, match="no golden pair"):
+            make(str(bundle), [str(bundle.parent / "builder.pub")])
+
+
+@COMPILER
+def test_a_program_is_exported_compiled_loaded_and_gives_its_golden_pair(tmp_path: Path) -> None:
+    made = tiny_programs()
+    only = {"decode": made["decode"]}
+    pairs = goldens.draw(only)
+    files = compiled.compile_all(only, tmp_path)
+    packages = {name: path.read_bytes() for name, path in files.items()}
+    (compared,) = goldens.replay(pairs, compiled.opened(packages), "cpu")
+    assert compared.name == "decode" and compared.worst < 1.0
+    (other,) = goldens.replay(
+        goldens.draw({"decode": tiny_programs(seed=1)["decode"]}), compiled.opened(packages), "cpu"
+    )
+    with pytest.raises(BundleError, match="golden pair 'decode' differs"):
+        goldens.check([other])
+    with pytest.raises(BundleError, match="program 'decode' cannot be loaded here"):
+        compiled.opened({"decode": packages["decode"][:1000]})
+    with pytest.raises(BundleError, match="no golden pair for program 'decode'"):
+        goldens.replay({}, compiled.opened(packages), "cpu")
+
+
+def tiny_programs(seed: int = 0) -> dict[str, compiled.Program]:
+    level = tiny.low(seed).level
+    return compiled.programs(level, limits_of(tiny.SPEC), LowWeights(), tiny.SPEC.joints)
+
+
+def test_inputs_that_begin_as_one_tensor_stay_apart() -> None:
+    """torch.export takes a tensor that is given twice for a single input: the second would be ignored for ever."""
+    level = tiny.low().level
+    program = tiny_programs()["see"]
+    assert len({x.data_ptr() for x in program.inputs}) == len(program.inputs)
+    exported = torch.export.export(program.module, program.inputs).module()
+    window, mask, q, dq = program.inputs
+    inputs = window, mask, q + 0.3, dq - 0.7
+    wanted = plain(level, limits_of(tiny.SPEC), LowWeights()).see(*inputs)
+    assert exported(*inputs)[0] == pytest.approx(wanted, abs=1e-5)
+    assert exported(window, mask, q + 0.3, dq)[0] != pytest.approx(wanted, abs=1e-3), "dq makes no difference"
+
+
+# running
+
+
+def test_check_says_what_would_be_started(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(bundle), "--graph", "badminton_sim", "--check", "--trust", str(bundle.parent / "builder.pub")]
+    with pytest.raises(SystemExit) as end:
+        main(["deploy", *words])
+    assert end.value.code == 0 and "graph badminton-sim is valid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["{}", "graph.set=[{}]"])
+@pytest.mark.parametrize("text", ["low.iterations=9", "agent.weights=/elsewhere", "robot.name=panda"])
+def test_a_bundle_s_levels_stay_as_built(bundle: Path, capsys: pytest.CaptureFixture[str], text: str, way: str) -> None:
+    trust = bundle.parent / "builder.pub"
+    said = refused(capsys, "deploy", "run", bundle, "--check", "--trust", trust, "--set", way.format(text))
+    assert said == f"hjepa: {text}: a bundle's levels stay as built; what may be set: graph.*, task.*, world.*\n"
+
+
+def test_a_graph_cannot_put_others_in_the_levels_place(bundle: Path) -> None:
+    sets = [
+        "graph.nodes.low.factory=hjepa.factories:make_low",
+        "graph.nodes.low.args={config: other}",
+        "graph.config=reach",
+        "graph.clock=lockstep",
+        "task.strokes=7",
+    ]
+    plan = controller.graph_of(bundle, "badminton_sim", [bundle.parent / "builder.pub"], sets, False)
+    low = plan.graph.nodes["low"]
+    assert low.factory == "hjepa.deploy.controller:make_low"
+    assert low.args["bundle"] == str(bundle) and low.args["clock"] == "lockstep"
+    assert plan.config.task.strokes == 7 and plan.config.low.iterations == 3
+    assert plan.config.agent.weights == str(bundle / "weights")
+
+
+def test_a_graph_without_both_levels_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("name: one\nnodes: {low: {role: low}}\n")
+    with pytest.raises(ConfigError, match="no high and low level; allowed: one with both"):
+        controller.graph_of(bundle, str(tmp_path / "one.yaml"), [bundle.parent / "builder.pub"], [], False)
+
+
+@pytest.mark.sim
+def test_a_bundle_in_a_folder_with_an_odd_name_plays_a_stroke(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pybullet")
+    odd = tmp_path / "line 3: the #1, 'new'"
+    bundle.rename(odd)
+    words = ["--graph", "badminton_sim", "--trust", str(tmp_path / "builder.pub")]
+    sets = ["--set", "task.strokes=1", "graph.nodes.conductor.out=out"]
+    with Launched(tmp_path, odd, *words, *sets, verb=("deploy", "run")) as launched:
+        assert launched.ends() == 0, launched.complained + launched.said
+    assert len((tmp_path / "out" / "strokes.csv").read_text().splitlines()) == 2
+    low = (tmp_path / "runs/launch/badminton-sim/latest/low.log").read_text()
+    assert "bundle checked, 9 golden pairs agree, ready in" in low
+    assert launched.leaves_nothing()
+
+
+@pytest.mark.sim
+def test_a_bundle_that_changes_while_its_graph_runs_is_refused_by_the_node(bundle: Path, tmp_path: Path) -> None:
+    plan = controller.graph_of(bundle, "badminton_sim", [tmp_path / "builder.pub"], [], False)
+    flip(bundle / "weights" / "low.safetensors")
+    with pytest.raises(BundleError, match=r"weights/low.safetensors was changed"):
+        controller.make_low(**plan.graph.nodes["low"].args)
+
+
+@pytest.mark.slow
+@COMPILER
+def test_a_compiled_bundle_is_built_and_its_golden_pairs_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (("build", "badminton", "--out"), ("verify",)):
+        with pytest.raises(SystemExit) as end:
+            main(["deploy", *words, str(tmp_path / "bundle")])
+        assert end.value.code == 0
+    assert "19 files and 22 golden pairs are right" in " ".join(capsys.readouterr().out.split())
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["programs"] == "compiled" and "programs/iterate.pt2" in manifest["files"]
