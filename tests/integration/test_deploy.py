@@ -1,5 +1,6 @@
 """From a configuration to a played stroke by a bundle; what was built is what runs, or nothing does."""
 
+import gc
 import json
 import re
 import shutil
@@ -185,6 +186,7 @@ def test_a_bundle_without_golden_pairs_is_refused(bundle: Path) -> None:
     for make in (controller.make_low, controller.make_high):
         with pytest.raises(BundleError, match="no golden pair"):
             make(str(bundle), [str(bundle.parent / "builder.pub")])
+        assert gc.isenabled(), "it was off while torch was imported"
 
 
 @COMPILER
