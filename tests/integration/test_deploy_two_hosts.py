@@ -22,14 +22,15 @@ pytest.importorskip("cryptography")
 pytestmark = pytest.mark.sim
 ROOT = Path(__file__).parent.parent.parent
 NEAR, FAR, BEHIND = "tcp://10.77.0.1:7700", "tcp://10.77.0.1:8700", "tcp://10.77.0.2:8700"
-DELAY = "--delay-ms 3 --jitter-ms 1".split()
+DELAY = ("--delay-ms", "3", "--jitter-ms", "1")
 STROKES = 2
 
 ASK = """
 import json, sys
 from hjepa.bus.node import BusConfig, Party
 from hjepa.launching.node import ask_status
-told = ask_status(Party("tools", BusConfig(base=sys.argv[1], keys="keys", clock="realtime"), None, guarded=True), "driver", 5.0)
+bus = BusConfig(base=sys.argv[1], keys="keys", clock="realtime")
+told = ask_status(Party("tools", bus, None, guarded=True), "driver", 5.0)
 print(json.dumps({"state": told.state} | told.counts))
 """
 
