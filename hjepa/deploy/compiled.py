@@ -7,7 +7,7 @@ any number, but torch specialises the case of one row, so functions over rows ha
 from __future__ import annotations
 
 import logging
-import tempfile
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,9 +95,13 @@ def compile_all(made: Mapping[str, Program], folder: Path, progress: Progress | 
     return out
 
 
-def opened(packages: Mapping[str, bytes]) -> dict[str, Function]:
-    """The functions of packages that were checked: their code runs. BundleError if torch cannot load one."""
-    return {name: _loaded(name, data) for name, data in packages.items()}
+def opened(packages: Mapping[str, bytes], folder: Path) -> dict[str, Function]:
+    """The functions of packages that were checked: their code runs. BundleError if torch cannot load one.
+
+    folder: a private one, which may be removed once each function has been called.
+    """
+    with _unpacking_into(folder):
+        return {name: _loaded(name, data, folder) for name, data in packages.items()}
 
 
 def as_programs(f: Mapping[str, Function]) -> LowPrograms:
@@ -106,13 +110,12 @@ def as_programs(f: Mapping[str, Function]) -> LowPrograms:
     return LowPrograms(lambda *x: f["see"](*x)[0], f["decode"], f["foresee"], lambda *x: residuals(*x)[0], iterate)
 
 
-def _loaded(name: str, data: bytes) -> Function:
+def _loaded(name: str, data: bytes, folder: Path) -> Function:
     """By the loader itself: torch._inductor, which compiles, takes two seconds to import."""
+    path = folder / f"{name}.pt2"
+    path.write_bytes(data)
     try:
-        with tempfile.NamedTemporaryFile(suffix=".pt2") as file:  # mode 0600: what was checked is what is loaded
-            file.write(data)
-            file.flush()
-            loader = torch._C._aoti.AOTIModelPackageLoader(file.name, "model", True, 1, -1)
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", True, 1, -1)
     except RuntimeError as error:
         raise BundleError(f"program '{name}' cannot be loaded here: {str(error).splitlines()[0]}") from error
 
@@ -120,6 +123,19 @@ def _loaded(name: str, data: bytes) -> Function:
         return loader.run([x.contiguous() for x in inputs])
 
     return call
+
+
+@contextmanager
+def _unpacking_into(folder: Path) -> Iterator[None]:
+    """The loader unpacks where TMPDIR says, and never tidies up after a process that ends at once, as nodes do."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["TMPDIR"]
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def _by_rows(one: Function, many: Function, shared: int) -> Function:

@@ -114,7 +114,7 @@ def bring_up_low(bundle: bundles.Bundle, clock: str = "lockstep") -> tuple[Strok
         config = config_of(unpacked, clock)
         spec = load_spec(config.robot.name)
         bundles.check_robot(bundle, spec)
-        functions = compiled.opened(packages)
+        functions = compiled.opened(packages, unpacked)
         compared = goldens.replay(pairs, functions, device)
         programs = compiled.as_programs(functions) if packages else None
         low = build.build_low(config, spec, config.agent.name, programs, device)

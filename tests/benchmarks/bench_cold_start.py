@@ -31,7 +31,7 @@ from hjepa import config as settings
 from hjepa.benches import host
 from hjepa.bus.node import BusConfig, Party
 from hjepa.bus.topics import Status
-from hjepa.deploy import building
+from hjepa.deploy import building, signing
 from hjepa.launching.node import ask_status
 
 ROOT = Path(__file__).parents[2]
@@ -77,11 +77,12 @@ def main() -> None:
     options = parser.parse_args()
     load = host.load()
     with tempfile.TemporaryDirectory() as name:
-        bundle = options.bundle
+        bundle, trust = options.bundle, options.trust
         if bundle is None:
-            bundle = Path(name) / "bundle"
-            building.make(settings.load("badminton"), bundle, compile_programs=False)
-        runs = [once(Path(name) / str(k), bundle.resolve(), options.trust) for k in range(options.runs)]
+            secret, public = signing.keygen(Path(name) / "builder")
+            bundle, trust = Path(name) / "bundle", [public]
+            building.make(settings.load("badminton"), bundle, compile_programs=False, key=secret)
+        runs = [once(Path(name) / str(k), bundle.resolve(), trust) for k in range(options.runs)]
     table = Table("s after the command line was started", "median", "least", "most", box=None, pad_edge=False)
     for mark, said in MARKS.items():
         times = np.array([getattr(run, mark) for run in runs])
@@ -90,7 +91,7 @@ def main() -> None:
     print(f"{len(runs)} runs; load {load:.1f} before, {host.load():.1f} after; {host.processor()}")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        figures = {"bundle": str(bundle), "runs": [run._asdict() for run in runs]}
+        figures = {"bundle": str(options.bundle or "recorded"), "runs": [run._asdict() for run in runs]}
         options.json.write_text(host.as_json("cold_start", figures, load) + "\n", encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ import gc
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -196,17 +197,23 @@ def test_a_program_is_exported_compiled_loaded_and_gives_its_golden_pair(tmp_pat
     pairs = goldens.draw(only)
     files = compiled.compile_all(only, tmp_path)
     packages = {name: path.read_bytes() for name, path in files.items()}
-    (compared,) = goldens.replay(pairs, compiled.opened(packages), "cpu")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    before = set(Path(tempfile.gettempdir()).glob("aotinductor_*"))
+    functions = compiled.opened(packages, scratch)
+    (compared,) = goldens.replay(pairs, functions, "cpu")
     assert compared.name == "decode" and compared.worst < 1.0
-    (other,) = goldens.replay(
-        goldens.draw({"decode": tiny_programs(seed=1)["decode"]}), compiled.opened(packages), "cpu"
+    assert set(Path(tempfile.gettempdir()).glob("aotinductor_*")) <= before, (
+        "it was unpacked elsewhere, and stays there"
     )
+    shutil.rmtree(scratch)
+    other = goldens.draw({"decode": tiny_programs(seed=1)["decode"]})
     with pytest.raises(BundleError, match="golden pair 'decode' differs"):
-        goldens.check([other])
+        goldens.check(goldens.replay(other, functions, "cpu"))
     with pytest.raises(BundleError, match="program 'decode' cannot be loaded here"):
-        compiled.opened({"decode": packages["decode"][:1000]})
+        compiled.opened({"decode": packages["decode"][:1000]}, tmp_path)
     with pytest.raises(BundleError, match="no golden pair for program 'decode'"):
-        goldens.replay({}, compiled.opened(packages), "cpu")
+        goldens.replay({}, functions, "cpu")
 
 
 def tiny_programs(seed: int = 0) -> dict[str, compiled.Program]:
