@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +36,22 @@ def hosts() -> Iterator[tuple[str, str]]:
     finally:
         for name in (here, there):
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded bundle of the shipped levels, and builder.key beside it."""
+    from hjepa import config
+    from hjepa.deploy import building, signing
+
+    folder = tmp_path_factory.mktemp("built")
+    secret, _ = signing.keygen(folder / "builder")
+    building.make(config.load("badminton"), folder / "bundle", compile_programs=False, key=secret)
+    return folder / "bundle"
+
+
+@pytest.fixture
+def bundle(built: Path, tmp_path: Path) -> Path:
+    """A copy to play with; builder.key and builder.pub lie beside it."""
+    shutil.copytree(built.parent, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "bundle"
