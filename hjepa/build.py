@@ -160,6 +160,7 @@ def build_low(
         alarm_energy=c.alarm_energy,
         freeze_s=c.freeze_ms / 1e3,
         valid_s=c.valid_ms / 1e3,
+        most=c.most,
         budget_s=c.budget_ms / 1e3 if config.run.clock == "realtime" else None,
         search=name != "reactive",
     )

@@ -92,6 +92,7 @@ class LowSection(Section):
     first_iterations: int = key(3, "iterations of the first search of a goal", ge=1)
     starts: int = key(1, "motor latents from which a later search starts, the one in force first", ge=1)
     iterations: int = key(3, "iterations of a later search", ge=1)
+    most: int = key(0, "candidates scored per decision at most, proposals included; 0: as many as it takes", ge=0)
     candidates: int = key(128, "cem: motor latents drawn per iteration", ge=2)
     elites: int = key(12, "cem: best candidates kept per iteration", ge=2)
     accept_margin: float = key(0.0, "a new motor latent must lower the energy by this share", ge=0)

@@ -90,7 +90,8 @@ class GaussNewton:
         budget: int | None = None,
     ) -> Plan:
         """Minimise from starts (C, X); `deadline_s` seconds from now on, no iteration is begun that
-        would end later than that if it took as long as the one before it, and none once `budget` were scored."""
+        would end later than that if it took as long as the one before it, and none that would score more than `budget`
+        in all: what is left of it scores the last step."""
         found = self.descend(residual, starts, iterations, deadline_s, budget)
         order = torch.argsort(found.energy)
         x, best = found.x[order], order[0]
@@ -117,15 +118,15 @@ class GaussNewton:
         for k in range(iterations + 1):
             took, now = time.monotonic() - now, time.monotonic()
             late = deadline_s is not None and now - began + took > deadline_s
-            if k > 0 and (late or (budget is not None and evaluations >= budget)):
+            left = C * (X + 1) if budget is None else budget - evaluations
+            if k > 0 and (late or left < C):
                 break
-            if k == iterations:  # score the last step only
-                s = _scored(s, residual(s.x))
-                evaluations += C
-            else:
-                s = step(s, sizes)
-                evaluations += C * (X + 1)
+            last = k == iterations or left < C * (X + 1)  # score the last step only
+            s = _scored(s, residual(s.x)) if last else step(s, sizes)
+            evaluations += C if last else C * (X + 1)
             begun = s.residuals if k == 0 else begun
+            if last:
+                break
         return Descent(s.best, s.energy, s.residuals, begun, evaluations)
 
 

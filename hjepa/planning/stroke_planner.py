@@ -57,6 +57,7 @@ class LowPlanConfig:
     min_samples: int = 5  # tracker samples before anything is planned
     look_back_s: float = 0.50  # after an event it is known what followed
     future: int = 40  # F
+    most: int = 0  # candidates scored a decision, reachability's included; 0: as many as it takes
     budget_s: float | None = None  # from the observation's arrival: no iteration is begun that would end later
     joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
 
@@ -86,7 +87,6 @@ class Found(NamedTuple):
     energy: float
     own: float  # share of the energy that the own body has
     spares: Tensor  # (C, X)
-    scored: int  # candidates
     kept: bool = False  # x is the one in force
 
 
@@ -148,6 +148,7 @@ class StrokePlanner:
         self._generator.manual_seed(seed)
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
+        self._tally = 0  # candidates scored for the latest plan
         self._began = 0.0  # when the latest plan was asked for
         self._unread: tuple[int, Tensor, Found] | None = None  # the latest decision, before it was asked for
         self._look: Look | None = None
@@ -169,8 +170,8 @@ class StrokePlanner:
             with torch.no_grad():
                 self._expected, landing = self.programs.foresee(z, found.x[None])
             m, xy = _array(found.x[:-1]), _array(landing[0])
-            mflop = self.flop * found.scored / 1e6
-            self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, mflop)
+            mflop = self.flop * self._tally / 1e6
+            self._explained = MotorPlan(goal_id, m, found.energy, self._tally, 0.0, xy, mflop)
         return self._explained
 
     @property
@@ -189,17 +190,21 @@ class StrokePlanner:
             proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
             energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
             x = proposals[torch.arange(len(goals)), best]
-            if self.config.search and self.config.reach_iterations:
+            c, left = (
+                self.config,
+                self.config.most - proposals.shape[0] * proposals.shape[1] if self.config.most else None,
+            )
+            if c.search and c.reach_iterations and (left is None or left >= len(goals)):
                 residual.high = residual.high.repeat(len(goals), 1)
                 residual.high[:, SHAPE] = latest_switch(self.level.codec, x[:, -1])
-                found = GaussNewton().descend(residual, x, self.config.reach_iterations)
+                found = GaussNewton().descend(residual, x, c.reach_iterations, budget=left)
                 x, energy = found.x, found.energy
                 self._ready = Ready(goals, x, observation.stamp_ns)
             return _array(energy)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
-        self._began, self.scored = time.monotonic(), ()
+        self._began, self.scored, self._tally = time.monotonic(), (), 0
         if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
             return None
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
@@ -220,14 +225,20 @@ class StrokePlanner:
 
     def _descend(self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None) -> Plan:
         """A search in the time that is left, or as far as the one that is repeated; by another planner, if given."""
-        left_s, budget = None, None
+        left_s, budget = None, self._left()
+        starts = starts[:budget] if budget is not None else starts
         if self.budget_scored is not None:
             budget = next(iter(self.budget_scored[len(self.scored) :]), None)
         elif self.config.budget_s is not None:
             left_s = self._began + self.config.budget_s - time.monotonic()
         found = (planner or self.planner).plan(residual, starts, iterations, left_s, budget)
         self.scored = (*self.scored, found.evaluations)
+        self._tally += found.evaluations
         return found
+
+    def _left(self) -> int | None:
+        """Candidates that may still be scored; at least one."""
+        return max(1, self.config.most - self._tally) if self.config.most else None
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -267,18 +278,17 @@ class StrokePlanner:
         warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
-        count = 0
         if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
             fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
-            warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
+            warm = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]])
         plan = self._descend(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
         now = _half_square(plan.begun[: -self._own]) + old.own
         if plan.energy > now * (1.0 - c.accept_margin):
-            return Found(warm[0], now, old.own, warm, count + plan.evaluations, kept=True)
+            return Found(warm[0], now, old.own, warm, kept=True)
         own = _half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts, count + plan.evaluations)
+        return Found(plan.x, plan.energy, own, plan.starts)
 
     def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
         """The first search of a goal; without search, the best proposal."""
@@ -287,15 +297,15 @@ class StrokePlanner:
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
         if not c.search:
             own = _half_square(residual(proposals[:1])[0, -self._own :])
-            return Found(proposals[0], float(energy[0]), own, proposals[:1], len(proposals))
+            return Found(proposals[0], float(energy[0]), own, proposals[:1])
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
         rough = self._descend(residual, proposals[: c.first_starts], half)
-        starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
+        starts = rough.starts[: c.first_kept]
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
-            starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
+            starts = torch.cat([starts, self._strayed(residual, proposals)])
         plan = self._descend(residual, starts, c.first_iterations - half)
         own = _half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts[: c.starts], count + plan.evaluations)
+        return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
 
     def _ranked(
         self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int
@@ -308,15 +318,20 @@ class StrokePlanner:
             passed = (stamp_ns - self._ready.stamp_ns) / NS / TIME_S
             starts = torch.cat([torch.cat([x[:, :-1], x[:, -1:] - passed], dim=1), starts])
         energy = residual.energy(starts)
+        self._tally += len(starts)
         order = torch.argsort(energy)
         return starts[order], energy[order]
 
     def _strayed(self, residual: Scorer, proposals: Tensor) -> Tensor:
         """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck."""
-        c, X = self.config, proposals.shape[1]
-        x = proposals[torch.arange(c.strayed) % len(proposals)]
-        x = x + STRAY * torch.randn(c.strayed, X, generator=self._generator).to(x.device)
+        c, X, left = self.config, proposals.shape[1], self._left()
+        count = c.strayed if left is None else min(c.strayed, left - 2 * (X + 2))  # what a search from two starts takes
+        if count <= 0:
+            return proposals[:0]
+        x = proposals[torch.arange(count) % len(proposals)]
+        x = x + STRAY * torch.randn(count, X, generator=self._generator).to(x.device)
         x = torch.minimum(torch.maximum(x, residual.low), residual.high)
+        self._tally += count
         return x[torch.argsort(residual.energy(x))[: c.first_kept]]
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
