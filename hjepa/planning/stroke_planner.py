@@ -226,7 +226,8 @@ class StrokePlanner:
     def _descend(self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None) -> Plan:
         """A search in the time that is left, or as far as the one that is repeated; by another planner, if given."""
         left_s, budget = None, self._left()
-        starts = starts[:budget] if budget is not None else starts
+        if budget is not None:  # fewer starts that get somewhere
+            starts = starts[: max(1, budget // (starts.shape[1] + 2))]
         if self.budget_scored is not None:
             budget = next(iter(self.budget_scored[len(self.scored) :]), None)
         elif self.config.budget_s is not None:
@@ -279,8 +280,10 @@ class StrokePlanner:
         warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
         if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
-            fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
-            warm = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]])
+            fresh, energy = self._ranked(residual, z, g, joints, stamp_ns)
+            strayed, above = self._strayed(residual, fresh)
+            others = torch.cat([fresh[:1], strayed[:1]])[torch.argsort(torch.cat([energy[:1], above[:1]]))]
+            warm = torch.cat([warm[:1], others])
         plan = self._descend(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
@@ -302,7 +305,7 @@ class StrokePlanner:
         rough = self._descend(residual, proposals[: c.first_starts], half)
         starts = rough.starts[: c.first_kept]
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
-            starts = torch.cat([starts, self._strayed(residual, proposals)])
+            starts = torch.cat([starts, self._strayed(residual, proposals)[0]])
         plan = self._descend(residual, starts, c.first_iterations - half)
         own = _half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
@@ -322,17 +325,20 @@ class StrokePlanner:
         order = torch.argsort(energy)
         return starts[order], energy[order]
 
-    def _strayed(self, residual: Scorer, proposals: Tensor) -> Tensor:
-        """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck."""
+    def _strayed(self, residual: Scorer, proposals: Tensor) -> tuple[Tensor, Tensor]:
+        """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck, and
+        their energies."""
         c, X, left = self.config, proposals.shape[1], self._left()
         count = c.strayed if left is None else min(c.strayed, left - 2 * (X + 2))  # what a search from two starts takes
         if count <= 0:
-            return proposals[:0]
+            return proposals[:0], proposals.new_zeros(0)
         x = proposals[torch.arange(count) % len(proposals)]
         x = x + STRAY * torch.randn(count, X, generator=self._generator).to(x.device)
         x = torch.minimum(torch.maximum(x, residual.low), residual.high)
         self._tally += count
-        return x[torch.argsort(residual.energy(x))[: c.first_kept]]
+        energy = residual.energy(x)
+        best = torch.argsort(energy)[: c.first_kept]
+        return x[best], energy[best]
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
