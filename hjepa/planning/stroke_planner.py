@@ -33,6 +33,7 @@ from hjepa.planning.objectives import (
 )
 from hjepa.planning.programs import Fused, LowPrograms, example, plain
 from hjepa.planning.protocols import Plan, Planner, Residual
+from hjepa.planning.starts import Ranked, Ready, Starts, passed
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
@@ -91,16 +92,7 @@ class Found(NamedTuple):
 
 
 SHAPE = -2  # index in x of the number that names the switch of the motion
-STRAY = 0.6  # spread, in search units, of the points around proposals that lead nowhere
 LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
-
-
-class Ready(NamedTuple):
-    """What was found when the high level asked what is reachable: where the search for the chosen goal starts."""
-
-    goals: Tensor  # (C, G)
-    x: Tensor  # (C, X)
-    stamp_ns: int
 
 
 class Look(NamedTuple):
@@ -129,11 +121,10 @@ class StrokePlanner:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
         with these weights and the robot's limits (None: plainly)."""
-        self.level, self.proposal, self.spec = level, proposal, spec
+        self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
-        self._generator = torch.Generator()
         self.device = level.codec.low.device
         self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
         self.programs = programs or plain(level, self.limits, weights)
@@ -145,14 +136,13 @@ class StrokePlanner:
     def reset(self, seed: int = 0) -> None:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
-        self._generator.manual_seed(seed)
+        self.starts.reset(seed)
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
         self._tally = 0  # candidates scored for the latest plan
         self._began = 0.0  # when the latest plan was asked for
         self._unread: tuple[int, Tensor, Found] | None = None  # the latest decision, before it was asked for
         self._look: Look | None = None
-        self._ready: Ready | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
         self._expected: Tensor | None = None
 
@@ -187,7 +177,7 @@ class StrokePlanner:
             goals, metric = self._tensor(candidates), self._tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
             residual = self._residual(self._situation(observation, z, goals, metric, latency))
-            proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
+            proposals = self.starts.propose(z, goals, joints)  # (C, H, X)
             energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
             x = proposals[torch.arange(len(goals)), best]
             c, left = (
@@ -199,7 +189,7 @@ class StrokePlanner:
                 residual.high[:, SHAPE] = latest_switch(self.level.codec, x[:, -1])
                 found = GaussNewton().descend(residual, x, c.reach_iterations, budget=left)
                 x, energy = found.x, found.energy
-                self._ready = Ready(goals, x, observation.stamp_ns)
+                self.starts.ready = Ready(goals, x, observation.stamp_ns)
             return _array(energy)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
@@ -275,9 +265,7 @@ class StrokePlanner:
         c = self.config
         if old is None or not c.search:
             return self._first(residual, z, g, joints, stamp_ns)
-        passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
-        warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
-        warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
+        warm = passed(torch.cat([old.x[None], old.spares[1 : c.starts]]), stamp_ns - old.stamp_ns)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
         if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
             fresh, energy = self._ranked(residual, z, g, joints, stamp_ns)
@@ -310,35 +298,18 @@ class StrokePlanner:
         own = _half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
 
-    def _ranked(
-        self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int
-    ) -> tuple[Tensor, Tensor]:
-        """Starts (N, X), least energy first, and their energies (N,): the proposals, and what was found for the goal
-        when its reachability was asked for."""
-        starts = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)
-        if self._ready is not None:
-            x = self._ready.x[(self._ready.goals == g[:1]).all(dim=1)]
-            passed = (stamp_ns - self._ready.stamp_ns) / NS / TIME_S
-            starts = torch.cat([torch.cat([x[:, :-1], x[:, -1:] - passed], dim=1), starts])
-        energy = residual.energy(starts)
-        self._tally += len(starts)
-        order = torch.argsort(energy)
-        return starts[order], energy[order]
+    def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Ranked:
+        found = self.starts.ranked(residual, z, g, joints, stamp_ns)
+        self._tally += len(found.x)
+        return found
 
-    def _strayed(self, residual: Scorer, proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck, and
-        their energies."""
-        c, X, left = self.config, proposals.shape[1], self._left()
-        count = c.strayed if left is None else min(c.strayed, left - 2 * (X + 2))  # what a search from two starts takes
-        if count <= 0:
-            return proposals[:0], proposals.new_zeros(0)
-        x = proposals[torch.arange(count) % len(proposals)]
-        x = x + STRAY * torch.randn(count, X, generator=self._generator).to(x.device)
-        x = torch.minimum(torch.maximum(x, residual.low), residual.high)
-        self._tally += count
-        energy = residual.energy(x)
-        best = torch.argsort(energy)[: c.first_kept]
-        return x[best], energy[best]
+    def _strayed(self, residual: Scorer, around: Tensor) -> Ranked:
+        """The best few (first_kept) of many points far around (N, X); none if no candidates are left for that."""
+        c, left = self.config, self._left()
+        count = c.strayed if left is None else min(c.strayed, left - 2 * (around.shape[1] + 2))  # two starts, one step
+        found = self.starts.strayed(residual, around, max(count, 0))
+        self._tally += len(found.x)
+        return Ranked(*(part[: c.first_kept] for part in found))
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
@@ -376,10 +347,6 @@ class StrokePlanner:
         joints = own[0], own[1]
         z = self.programs.see(window, mask, *joints)
         return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
-
-    def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
-        """(B, H, X) for z (B, D), goals (B, G)."""
-        return self.proposal(z, g, *(part.expand(len(z), -1) for part in joints))
 
     def _situation(
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float
