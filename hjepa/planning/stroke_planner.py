@@ -141,7 +141,7 @@ class StrokePlanner:
         self._energy = float("nan")  # that the latest search ended at
         self._tally = 0  # candidates scored for the latest plan
         self._began = 0.0  # when the latest plan was asked for
-        self._unread: tuple[int, Tensor, Found] | None = None  # the latest decision, before it was asked for
+        self._unread: tuple[int, Tensor, Found, int] | None = None  # the latest decision, before it was asked for
         self._look: Look | None = None
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
         self._expected: Tensor | None = None
@@ -155,13 +155,13 @@ class StrokePlanner:
         """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for: the
         command is not kept waiting."""
         if self._unread is not None:
-            goal_id, z, found = self._unread
+            goal_id, z, found, scored = self._unread
             self._unread = None
             with torch.no_grad():
                 self._expected, landing = self.programs.foresee(z, found.x[None])
             m, xy = _array(found.x[:-1]), _array(landing[0])
-            mflop = self.flop * self._tally / 1e6
-            self._explained = MotorPlan(goal_id, m, found.energy, self._tally, 0.0, xy, mflop)
+            mflop = self.flop * scored / 1e6
+            self._explained = MotorPlan(goal_id, m, found.energy, scored, 0.0, xy, mflop)
         return self._explained
 
     @property
@@ -208,7 +208,7 @@ class StrokePlanner:
             situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
-        self._energy, self._unread = found.energy, (goal.id, z, found)
+        self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
