@@ -26,14 +26,15 @@ from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
+from hjepa.planning.captured import captured
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
 from hjepa.planning.feint import FeintPlanner, softened
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
-from hjepa.planning.objectives import LowWeights, PointGoal
-from hjepa.planning.programs import LowPrograms, recorded
+from hjepa.planning.objectives import Limits, LowWeights, PointGoal
+from hjepa.planning.programs import LowPrograms, plain, recorded
 from hjepa.planning.protocols import Planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner, limits_of
 from hjepa.planning.tactics import Tactician, TacticsConfig
@@ -169,12 +170,18 @@ def build_low(
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
-    made = programs or recorded(level, limits, weights, spec.joints)
+    made = programs or made_here(level, limits, weights, spec.joints)
     parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
     if not config.high.feint:
         return StrokePlanner(*parts)
     gentle = recorded(level, limits, softened(weights), spec.joints)
     return FeintPlanner(*parts, observer=onlooker(config, spec), gentle=gentle)
+
+
+def made_here(level: LowLevel, limits: Limits, weights: LowWeights, joints: int) -> LowPrograms:
+    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU."""
+    on_cpu = level.codec.low.device.type == "cpu"
+    return recorded(level, limits, weights, joints) if on_cpu else captured(plain(level, limits, weights))
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:

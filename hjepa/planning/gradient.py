@@ -61,7 +61,7 @@ def iterate(residual: Callable[[Tensor], Tensor], s: Iterate, low: Tensor, high:
     H = jacobian @ jacobian.transpose(1, 2)
     slope = (jacobian @ residuals[..., None])[..., 0]
     H = H + torch.diag_embed(damping[:, None] * (H.diagonal(dim1=1, dim2=2) + 0.1))
-    step = -torch.linalg.solve(H, slope)
+    step = -torch.linalg.solve_ex(H, slope)[0]  # damped, so never singular; what is not finite is never better
     step = step * (sizes[1] / torch.maximum(step.abs().amax(dim=1, keepdim=True), sizes[1]))
     x = torch.minimum(torch.maximum(best + step, low), high)
     return Iterate(x, best, torch.where(better, energy, s.energy), residuals, jacobian, damping)
