@@ -213,9 +213,12 @@ class StrokePlanner:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
 
-    def _descend(self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None) -> Plan:
-        """A search in the time that is left, or as far as the one that is repeated; by another planner, if given."""
-        left_s, budget = None, self._left()
+    def _descend(
+        self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None, spare: int = 0
+    ) -> Plan:
+        """A search in the time that is left, or as far as the one that is repeated; by another planner, if given.
+        spare: candidates to leave for what comes after it."""
+        left_s, budget = None, self._left(spare)
         if budget is not None:  # fewer starts that get somewhere
             starts = starts[: max(1, budget // (starts.shape[1] + 2))]
         if self.budget_scored is not None:
@@ -227,9 +230,9 @@ class StrokePlanner:
         self._tally += found.evaluations
         return found
 
-    def _left(self) -> int | None:
+    def _left(self, spare: int = 0) -> int | None:
         """Candidates that may still be scored; at least one."""
-        return max(1, self.config.most - self._tally) if self.config.most else None
+        return max(1, self.config.most - self._tally - spare) if self.config.most else None
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -290,7 +293,7 @@ class StrokePlanner:
             own = _half_square(residual(proposals[:1])[0, -self._own :])
             return Found(proposals[0], float(energy[0]), own, proposals[:1])
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
-        rough = self._descend(residual, proposals[: c.first_starts], half)
+        rough = self._descend(residual, proposals[: c.first_starts], half, spare=1)
         starts = rough.starts[: c.first_kept]
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
             starts = torch.cat([starts, self._strayed(residual, proposals)[0]])

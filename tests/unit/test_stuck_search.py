@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.stroke_planner import Committed, LowPlanConfig, StrokePlanner
 from tests import tiny
 
 torch.set_num_threads(1)
@@ -89,3 +89,25 @@ def test_a_search_out_of_budget_is_cut_short() -> None:
         assert made._tally == sum(calls)
         counts.append(len(calls))
     assert counts == [6, 3]  # proposals, 1 + 2 iterations and their scores; out of time: one of each
+
+
+@pytest.mark.parametrize("most", [1, 16, 40, 64])
+def test_no_more_candidates_are_scored_than_a_decision_may(most: int) -> None:
+    calls: list[int] = []
+
+    class Counted(TwoBasins):
+        def __call__(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().__call__(x)
+
+    z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
+    made = planner(most=most, first_starts=3, strayed=48)
+    heads = 4
+    with torch.no_grad():
+        found = made._search(Counted(), z, g, JOINTS, None, 0)
+        assert sum(calls) <= max(most, heads + 2)  # proposals are scored before anything else
+        old = Committed(0, found.x, 0, 10**9, None, 0.0, found.spares)  # type: ignore[arg-type]  # no command is asked
+        made._energy, made._tally = 1e6, 0  # the alarm: proposals and points around once more
+        calls.clear()
+        made._search(Counted(), z, g, JOINTS, old, 0)
+    assert made._tally == sum(calls) <= max(most, heads + 2)
