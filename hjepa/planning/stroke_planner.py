@@ -143,6 +143,7 @@ class StrokePlanner:
         self._began = 0.0  # when the latest plan was asked for
         self._unread: tuple[int, Tensor, Found, int] | None = None  # the latest decision, before it was asked for
         self._look: Look | None = None
+        self._past: tuple[Committed, Observation] | None = None  # an event that is over, and what is seen of it
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
         self._expected: Tensor | None = None
 
@@ -152,8 +153,9 @@ class StrokePlanner:
         return self._committed
 
     def explain(self) -> MotorPlan:
-        """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for: the
-        command is not kept waiting."""
+        """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for, as is
+        what past strokes teach: the command is not kept waiting."""
+        self._learn()
         if self._unread is not None:
             goal_id, z, found, scored = self._unread
             self._unread = None
@@ -194,12 +196,13 @@ class StrokePlanner:
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
+        self._learn()
         self._began, self.scored, self._tally = time.monotonic(), (), 0
         if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
             return None
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
         if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
-            self._look_back(old, observation)
+            self._past = (old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
             z, joints = self._encode(observation)
@@ -233,6 +236,12 @@ class StrokePlanner:
     def _left(self, spare: int = 0) -> int | None:
         """Candidates that may still be scored; at least one."""
         return max(1, self.config.most - self._tally - spare) if self.config.most else None
+
+    def _learn(self) -> None:
+        """Look back at the latest plan that did not search, unless that has been done."""
+        if self._past is not None:
+            past, self._past = self._past, None
+            self._look_back(*past)
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
