@@ -25,14 +25,12 @@ from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
-from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
 from hjepa.planning.feint import FeintPlanner
 from hjepa.planning.flat import FlatAgent
-from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import LowWeights, PointGoal
-from hjepa.planning.protocols import Planner
+from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
@@ -152,7 +150,7 @@ def build_low(config: Config, spec: RobotSpec, name: str = "hjepa") -> StrokePla
         budget_s=c.budget_ms / 1e3 if config.run.clock == "realtime" else None,
         search=name != "reactive",
     )
-    planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
+    planner = make_planner(c.planner, c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(bundle.level, bundle.doubt) if c.adapt and bundle.level.config.context else None
