@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hjepa.planning.sampling import Buffers, Sampling
+from hjepa.planning.sampling import Buffers, Round, Sampling
 
 
 class CrossEntropy(Sampling):
@@ -40,21 +40,21 @@ class ImprovedCrossEntropy(Sampling):
         self.horizon, self.shrink, self.momentum = horizon, shrink, momentum
         self._mix = mixing(horizon, color)
 
-    def draw(self, b: Buffers, n: int, generator: torch.Generator) -> None:
+    def draw(self, b: Buffers, noise: Tensor, generator: torch.Generator) -> None:
         """Noise over the horizon with a spectrum of 1 / f^beta."""
         if self.horizon == 1:
-            super().draw(b, n, generator)
+            super().draw(b, noise, generator)
             return
-        b.white[:n].normal_(generator=generator)
-        self._mix = self._mix.to(b.white)
-        steps = (n, self.horizon, -1)
-        torch.matmul(self._mix, b.white[:n].view(steps), out=b.noise[:n].view(steps))
+        white = b.white[: len(noise)].normal_(generator=generator)
+        self._mix = self._mix.to(white)
+        steps = (len(noise), self.horizon, -1)
+        torch.matmul(self._mix, white.view(steps), out=noise.view(steps))
 
     def count(self, most: int, least: int, k: int) -> int:
         """N gamma^-k, at least twice the elites (Pinneri et al. 2020, algorithm 1)."""
         return max(least, int(most * self.shrink**-k))
 
-    def refit(self, b: Buffers, x: Tensor, energy: Tensor) -> None:
+    def refit(self, b: Buffers, t: Round) -> None:
         """Towards the elites' mean and spread, with momentum."""
         b.mean.lerp_(b.pool_x.mean(1, keepdim=True), 1.0 - self.momentum)
         b.std.lerp_(b.pool_x.std(1, keepdim=True), 1.0 - self.momentum)

@@ -11,15 +11,14 @@ them: lambda is `temperature` times what the E-th best candidate lies above the 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from hjepa.planning.sampling import Buffers, Sampling
+from hjepa.planning.sampling import Buffers, Round, Sampling
 
 LEAST = 1e-12  # of lambda: all elites may have the same energy
 
 
 class PathIntegral(Sampling):
-    """MPPI with a temperature that adapts. Legend: B situations, n candidates, E elites, X search variables."""
+    """MPPI with a temperature that adapts. Legend: B situations, n candidates, m older ones, E elites."""
 
     def __init__(
         self,
@@ -34,11 +33,11 @@ class PathIntegral(Sampling):
         super().__init__(candidates, elites, spread, floor, seed)
         self.temperature = temperature
 
-    def refit(self, b: Buffers, x: Tensor, energy: Tensor) -> None:
+    def refit(self, b: Buffers, t: Round) -> None:
         """Weighted mean and spread of all that was compared."""
-        best = b.pool_e[:, :1]
-        unit = (self.temperature * (b.pool_e[:, -1:] - best)).clamp_(min=LEAST)
-        weight = torch.softmax((best - energy).div_(unit), dim=1)[:, None]  # (B, 1, n)
-        torch.bmm(weight, x, out=b.mean)
-        torch.bmm(weight, (x - b.mean).square_(), out=b.std)
+        energy, best, last = t.all_size.square(), b.pool_size[:, :1].square(), b.pool_size[:, -1:].square()
+        unit = (self.temperature * (last - best)).clamp_(min=LEAST)  # the half of E = |r|^2 / 2 cancels
+        weight = torch.softmax((best - energy).div_(unit).nan_to_num_(nan=-torch.inf), dim=1)[:, None]  # (B, 1, m + n)
+        torch.bmm(weight, t.all_x, out=b.mean)
+        torch.bmm(weight, (t.all_x - b.mean).square_(), out=b.std)
         b.std.sqrt_()

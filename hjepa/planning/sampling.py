@@ -1,8 +1,8 @@
 """What the sampling searches share: draw around a mean, score in one call of the model, keep the best, refit.
 
 Everything a round needs lies in buffers that a later search of the same shape takes up again. The searches differ in
-how noise is drawn, how many candidates a round has, and how mean and spread follow from what was scored. Whatever they
-do, the best candidates seen stay in the pool with their energies, the starts among them: they are never scored twice,
+how noise is drawn, how many candidates a round has, and how mean and spread follow from what was compared. Whatever
+they do, the best candidates seen stay in the pool with their energies, the starts among them: they are never scored twice,
 and the result is never worse than a start. Nothing here knows its device: it is that of the starts. Legend:
 B situations, C starts, N candidates a round, E elites (the pool), X search variables, R residuals.
 """
@@ -10,6 +10,7 @@ B situations, C starts, N candidates a round, E elites (the pool), X search vari
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,44 +20,65 @@ from hjepa.planning.protocols import Plan, Residual
 SHAPES_KEPT = 8  # sets of buffers
 
 
+class Round(NamedTuple):
+    """Views of the memory that a round with n candidates works in, beside the m best of earlier ones."""
+
+    noise: Tensor  # (n, X)
+    x: Tensor  # (B, n, X) the candidates
+    rows: Tensor  # (B n, X) the same
+    size: Tensor  # (B, n) |r| of each
+    sizes: Tensor  # (B n,) the same
+    older: tuple[Tensor, Tensor]  # (B, m, X), (B, m)
+    all_x: Tensor  # (B, m + n, X) all that is compared
+    all_size: Tensor  # (B, m + n)
+    pool: tuple[Tensor, Tensor]  # (B, e, X), (B, e): the best of it, least first
+    order: Tensor  # (B, e) where in all_x they stood
+    where: Tensor  # (B, e, X) the same
+
+
 class Buffers:
     """Memory of the searches of one shape."""
 
     def __init__(self, B: int, N: int, E: int, X: int, like: Tensor) -> None:
-        self._sizes = B, E, X
+        self.shape = B, N, E, X
         self.noise = like.new_empty(N, X)  # the same for every situation
         self.white = like.new_empty(N, X)
         self.mean, self.std = like.new_empty(B, 1, X), like.new_empty(B, 1, X)
-        self.pool_x, self.pool_e = like.new_empty(B, E, X), like.new_empty(B, E)
+        self.pool_x, self.pool_size = like.new_empty(B, E, X), like.new_empty(B, E)
         self.order = like.new_empty(B, E, dtype=torch.long)
-        self._x, self._e = like.new_empty(B * N * X), like.new_empty(B * N)
-        self._all_x, self._all_e = like.new_empty(B * (N + E) * X), like.new_empty(B * (N + E))
+        self.x, self.size = like.new_empty(B * N * X), like.new_empty(B * N)
+        self.all_x, self.all_size = like.new_empty(B * (N + E) * X), like.new_empty(B * (N + E))
+        self._rounds: dict[tuple[int, int], Round] = {}
 
-    def candidates(self, n: int) -> tuple[Tensor, Tensor]:
-        """x (B, n, X) and energy (B, n) of a round, contiguous whatever n."""
-        B, _, X = self._sizes
-        return self._x[: B * n * X].view(B, n, X), self._e[: B * n].view(B, n)
+    def round(self, n: int, m: int) -> Round:
+        """What a round works in; contiguous whatever its size."""
+        if (n, m) not in self._rounds:
+            B, _, E, X = self.shape
+            e = min(E, m + n)
+            rows, sizes, order = self.x[: B * n * X].view(B * n, X), self.size[: B * n], self.order[:, :e]
+            self._rounds[n, m] = Round(
+                self.noise[:n],
+                rows.view(B, n, X),
+                rows,
+                sizes.view(B, n),
+                sizes,
+                (self.pool_x[:, :m], self.pool_size[:, :m]),
+                self.all_x[: B * (m + n) * X].view(B, m + n, X),
+                self.all_size[: B * (m + n)].view(B, m + n),
+                (self.pool_x[:, :e], self.pool_size[:, :e]),
+                order,
+                order[..., None].expand(B, e, X),
+            )
+        return self._rounds[n, m]
 
-    def score(self, residual: Residual, n: int) -> Tensor:
-        """Energies of the round's candidates, one call of the model; their residuals (B, n, R)."""
-        x, energy = self.candidates(n)
-        rows = residual(x.view(-1, x.shape[-1]))
-        torch.linalg.vector_norm(rows, dim=-1, out=energy.view(-1))
-        energy.square_().mul_(0.5).nan_to_num_(nan=torch.inf)
-        return rows.view(*energy.shape, -1)
 
-    def keep(self, kept: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Fill the pool, least energy first, from its best `kept` and the round's candidates. All that was compared,
-        x (B, kept + n, X) with energies, and where in it the best one stood (B, 1)."""
-        B, E, X = self._sizes
-        (x, energy), m, e = self.candidates(n), kept + n, min(E, kept + n)
-        all_x, all_e = self._all_x[: B * m * X].view(B, m, X), self._all_e[: B * m].view(B, m)
-        torch.cat([self.pool_x[:, :kept], x], dim=1, out=all_x)
-        torch.cat([self.pool_e[:, :kept], energy], dim=1, out=all_e)
-        order = self.order[:, :e]
-        torch.topk(all_e, e, dim=1, largest=False, out=(self.pool_e[:, :e], order))
-        torch.gather(all_x, 1, order[..., None].expand(B, e, X), out=self.pool_x[:, :e])
-        return all_x, all_e, order[:, :1]
+def compare(t: Round) -> list[int]:
+    """Fill the pool with the best of the older ones and of the round's; where the best of all stood, per situation."""
+    torch.cat([t.older[0], t.x], dim=1, out=t.all_x)
+    torch.cat([t.older[1], t.size], dim=1, out=t.all_size)
+    torch.topk(t.all_size, t.order.shape[1], dim=1, largest=False, out=(t.pool[1], t.order))  # what is no number: last
+    torch.gather(t.all_x, 1, t.where, out=t.pool[0])
+    return [int(k) for k in t.order[:, 0].tolist()]
 
 
 class Sampling:
@@ -80,16 +102,16 @@ class Sampling:
         self._seed = seed
         self._generators.clear()
 
-    def draw(self, b: Buffers, n: int, generator: torch.Generator) -> None:
-        """Fill `b.noise` (N, X) up to row n with unit variance."""
-        b.noise[:n].normal_(generator=generator)
+    def draw(self, b: Buffers, noise: Tensor, generator: torch.Generator) -> None:
+        """Fill noise (n, X), the first rows of b.noise, with unit variance."""
+        noise.normal_(generator=generator)
 
     def count(self, most: int, least: int, k: int) -> int:
         """Candidates of round k, from `least` to `most`."""
         return most
 
-    def refit(self, b: Buffers, x: Tensor, energy: Tensor) -> None:
-        """Mean and std (B, 1, X) from the pool, or from all that was compared: x (B, n, X), energy (B, n)."""
+    def refit(self, b: Buffers, t: Round) -> None:
+        """Mean and std (B, 1, X) from the pool, or from all that was compared."""
         torch.mean(b.pool_x, 1, keepdim=True, out=b.mean)
         torch.std(b.pool_x, 1, keepdim=True, out=b.std)
 
@@ -123,47 +145,46 @@ class Sampling:
         B, C, X = starts.shape
         most = max(self.candidates, C)
         b, generator = self._memory(B, most, starts), self._generator(starts.device)
-        least = min(2 * b.pool_e.shape[1], most)
+        E = b.shape[2]
         low, high = residual.low.view(-1, 1, X), residual.high.view(-1, 1, X)
-        begun = best = starts
+        begun, best = starts.new_empty(0), list(starts[:, 0])
         for k in range(max(iterations, 1)):
-            if deadline_s is not None and k > 0:
-                b.pool_e[0, 0].item()  # elsewhere than on the CPU work is only begun until somebody asks
-                took, now = time.monotonic() - now, time.monotonic()
+            took, now = time.monotonic() - now, time.monotonic()
             late = deadline_s is not None and now - began + took > deadline_s
             if k > 0 and (late or (budget is not None and evaluations >= budget)):
                 break
-            n = self.count(most, least, k) if iterations else C
-            x, _ = b.candidates(n)
+            t = b.round(self.count(most, min(2 * E, most), k) if iterations else C, kept)
             if k == 0:
-                self._around(b, starts, x, generator)
+                self._around(b, starts, t, generator)
             else:
-                self.draw(b, n, generator)
-                b.noise[0].zero_()  # the mean itself
-                torch.addcmul(b.mean, b.std, b.noise[:n], out=x)
-            torch.clamp(x, low, high, out=x)
-            r = b.score(residual, n)
-            evaluations += n
-            all_x, all_e, place = b.keep(kept, n)
-            place = (place - kept)[..., None]  # among this round's candidates; below zero: an older one
-            found = r.gather(1, place.clamp(min=0).expand(B, 1, r.shape[-1]))[:, 0]
-            begun, best = (r[:, 0].clone(), found) if k == 0 else (begun, torch.where(place[:, 0] >= 0, found, best))
-            kept = max(1, round(self.kept * min(b.pool_e.shape[1], n)))
+                self.draw(b, t.noise, generator)
+                t.noise[0].zero_()  # the mean itself
+                torch.addcmul(b.mean, b.std, t.noise, out=t.x)
+            torch.clamp(t.x, low, high, out=t.x)
+            r = residual(t.rows)
+            torch.linalg.vector_norm(r, dim=-1, out=t.sizes)
+            evaluations += len(t.noise)
+            r = r.view(B, len(t.noise), -1)
+            begun = r[:, 0].clone() if k == 0 else begun
+            for i, place in enumerate(compare(t)):
+                if place >= kept:  # one of this round's
+                    best[i] = r[i, place - kept].clone()
+            kept = max(1, round(self.kept * t.order.shape[1]))
             if iterations:
-                self.refit(b, all_x, all_e)
+                self.refit(b, t)
                 b.std.clamp_(min=self.floor)
-        x, energy = b.pool_x[:, : min(C, b.pool_e.shape[1])].clone(), b.pool_e[:, 0].tolist()
+        x, energy = b.pool_x[:, : min(C, E)].clone(), (0.5 * b.pool_size[:, 0] ** 2).tolist()
         return [Plan(x[i, 0], energy[i], x[i], evaluations, best[i], begun[i]) for i in range(B)]
 
-    def _around(self, b: Buffers, starts: Tensor, x: Tensor, generator: torch.Generator) -> None:
+    def _around(self, b: Buffers, starts: Tensor, t: Round, generator: torch.Generator) -> None:
         """The first round: the starts themselves, then points around each of them in turn."""
-        C, n = starts.shape[1], x.shape[1]
+        C, n = starts.shape[1], len(t.noise)
         b.std.fill_(self.spread)
-        x[:, :C] = starts
+        t.x[:, :C] = starts
         if n > C:
-            self.draw(b, n, generator)
+            self.draw(b, t.noise, generator)
             which = torch.arange(C, n, device=starts.device) % C
-            torch.addcmul(starts[:, which], b.std, b.noise[C:n], out=x[:, C:])
+            torch.addcmul(starts[:, which], b.std, t.noise[C:], out=t.x[:, C:])
         torch.mean(starts, 1, keepdim=True, out=b.mean)
 
     def _memory(self, B: int, N: int, starts: Tensor) -> Buffers:

@@ -1,0 +1,1 @@
+"""What `hjepa bench` measures beyond tasks: assembly, imported by the command line alone."""
