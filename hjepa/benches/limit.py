@@ -9,6 +9,7 @@ X search variables, R residuals, H horizon, D latent, A action.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ HORIZON = 5
 PRODUCTS = ("addmm", "mm", "bmm")
 
 
-class Boxed(NamedTuple):
+@dataclass
+class Boxed:
     """A residual made of a function."""
 
     call: Callable[[Tensor], Tensor]
@@ -161,7 +163,7 @@ def _bfloat16(net: nn.Sequential) -> nn.Sequential:
 
 
 class _Products(TorchDispatchMode):
-    """Notes every matrix product: the shapes of its factors, whose memory the second one is, whether a bias comes to it."""
+    """Notes every matrix product: shapes of its factors, whose memory the second one is, whether a bias comes to it."""
 
     def __init__(self) -> None:
         super().__init__()

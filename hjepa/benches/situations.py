@@ -18,7 +18,7 @@ from hjepa import api
 from hjepa.agent import HierarchicalAgent
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Starts
-from hjepa.planning.protocols import Plan, Planner, Residual
+from hjepa.planning.protocols import Plan, Residual
 from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.tasks.badminton.feeds import FeedTable
 
@@ -32,30 +32,50 @@ class Situation(NamedTuple):
 
 
 class _Kept:
-    """A planner that keeps what its first search of a stroke begins with, and passes it on."""
+    """A planner that keeps what its first search of a stroke begins with, and passes it on; a proposal likewise."""
 
-    def __init__(self, inner: Planner) -> None:
-        self.inner, self.taken = inner, list[tuple[Residual, Tensor]]()
+    def __init__(self, low: StrokePlanner) -> None:
+        self._planner, self._proposal = low.planner, low.proposal
+        self.taken: list[tuple[Residual, Tensor, tuple[Tensor, ...]]] = []
         self._first = True
+        self._asked: tuple[Tensor, ...] = ()
+        low.planner, low.proposal = self, self.propose
 
     def reset(self, seed: int = 0) -> None:
         """A new stroke."""
-        self.inner.reset(seed)
+        self._planner.reset(seed)
         self._first = True
+
+    def propose(self, *asked: Tensor) -> Tensor:
+        """As the proposal itself."""
+        self._asked = asked
+        out: Tensor = self._proposal(*asked)
+        return out
 
     def plan(self, residual: Residual, starts: Tensor, *rest: Any) -> Plan:
         """As the planner itself."""
         if self._first:
-            self.taken.append((residual, starts.clone()))
+            self.taken.append((residual, starts.clone(), self._asked))
         self._first = False
-        return self.inner.plan(residual, starts, *rest)
+        return self._planner.plan(residual, starts, *rest)
+
+    def ready_s(self, residual: Residual, asked: tuple[Tensor, ...]) -> float:
+        """CPU-seconds of proposing and ranking, the median of three."""
+        taken = []
+        for _ in range(3):
+            began = process_time()
+            starts = self._proposal(*asked).flatten(0, 1)
+            torch.argsort(0.5 * (residual(starts) ** 2).sum(-1))
+            taken.append(process_time() - began)
+        return float(np.median(taken))
 
 
 def feasible_strokes(system: api.System, count: int) -> tuple[FeedTable, Starts]:
     """The first so many feasible strokes of a configuration's feed."""
     starts = system.starts()
     rows = np.flatnonzero(starts.feasible)[:count]
-    return system.feed.take(rows), Starts(*(column[rows] for column in starts))
+    taken: list[Any] = [column[rows] for column in starts]
+    return system.feed.take(rows), Starts(*taken)
 
 
 def first_searches(count: int, overrides: Sequence[str] = ()) -> list[Situation]:
@@ -64,41 +84,16 @@ def first_searches(count: int, overrides: Sequence[str] = ()) -> list[Situation]
     system = api.load("badminton", settings)
     feed, starts = feasible_strokes(system, count)
     agent = system.agent("hjepa")
-    low = low_of(agent)
-    kept, proposal = _Kept(low.planner), low.proposal
-    asked: list[tuple[Tensor, ...]] = []
-
-    def proposing(*inputs: Tensor) -> Tensor:
-        if len(asked) == len(kept.taken):
-            asked.append(inputs)
-        asked[-1] = inputs if kept._first else asked[-1]
-        out: Tensor = proposal(*inputs)
-        return out
-
-    low.planner, low.proposal = kept, proposing
+    kept = _Kept(low_of(agent))
     with closing(system.world()) as world:
         period = system.config.low.replan_period_ms
         for _ in run(world, agent, feed, starts, replan_period_ms=period, seed=system.config.task.seed):
             pass
     with torch.no_grad():
-        return [
-            Situation(residual, first, _ready_s(proposal, residual, inputs))
-            for (residual, first), inputs in zip(kept.taken, asked, strict=False)
-        ]
+        return [Situation(residual, starts, kept.ready_s(residual, asked)) for residual, starts, asked in kept.taken]
 
 
 def low_of(agent: Any) -> StrokePlanner:
     """The low level of an agent of two levels."""
     assert isinstance(agent, HierarchicalAgent) and isinstance(agent.low, StrokePlanner)
     return agent.low
-
-
-def _ready_s(proposal: Any, residual: Residual, inputs: tuple[Tensor, ...]) -> float:
-    """Time of proposing and ranking, the best of three."""
-    taken = []
-    for _ in range(3):
-        began = process_time()
-        starts = proposal(*inputs).flatten(0, 1)
-        torch.argsort(0.5 * (residual(starts) ** 2).sum(-1))
-        taken.append(process_time() - began)
-    return float(np.median(taken))

@@ -2,8 +2,8 @@
 
 Everything a round needs lies in buffers that a later search of the same shape takes up again. The searches differ in
 how noise is drawn, how many candidates a round has, and how mean and spread follow from what was compared. Whatever
-they do, the best candidates seen stay in the pool with their energies, the starts among them: they are never scored twice,
-and the result is never worse than a start. Nothing here knows its device: it is that of the starts. Legend:
+they do, the best candidates seen, the starts among them, stay in the pool with their energies: they are never scored
+twice, and the result is never worse than a start. Nothing here knows its device: it is that of the starts. Legend:
 B situations, C starts, N candidates a round, E elites (the pool), X search variables, R residuals.
 """
 

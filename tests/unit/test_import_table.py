@@ -77,6 +77,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/factories.py": ANY,
     "hjepa/provenance.py": ANY,
     "hjepa/export": {"pyarrow", "av", "hjepa.bus"},  # recordings to the formats of others
+    "hjepa/benches": ANY,  # assembly: measures all of it
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -101,11 +102,12 @@ NEVER: dict[str, set[str]] = {
     "hjepa/build.py": {"pybullet", "robots.sim", "hjepa.training"},  # also runs in the levels' own processes
     "robots": {"torch", "zmq"},
 }
-NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api by cli alone
-CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.build", "hjepa.factories", "hjepa.provenance"}
+NOBODY = {"hjepa.cli", "tests", "launch"}  # imported by nobody; hjepa.api and hjepa.benches by cli alone
+CLI_ONLY = {"typer", "rich", "hjepa.api", "hjepa.benches", "hjepa.build", "hjepa.factories", "hjepa.provenance"}
 ASSEMBLY = (
     *(
         "hjepa/cli",
+        "hjepa/benches",
         "hjepa/api.py",
         "hjepa/covering.py",
         "hjepa/feinting.py",
