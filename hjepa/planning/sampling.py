@@ -90,7 +90,7 @@ class Sampling:
     kept = 1.0  # share of the pool that competes with the next round
 
     def __init__(
-        self, candidates: int = 128, elites: int = 12, spread: float = 0.3, floor: float = 0.01, seed: int = 0
+        self, candidates: int = 128, elites: int = 12, spread: float = 0.3, floor: float = 0.003, seed: int = 0
     ) -> None:
         self.candidates, self.elites, self.spread, self.floor = candidates, elites, spread, floor
         self._buffers: dict[tuple[object, ...], Buffers] = {}
