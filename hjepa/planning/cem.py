@@ -28,7 +28,7 @@ class ImprovedCrossEntropy(Sampling):
         candidates: int = 128,
         elites: int = 12,
         spread: float = 0.3,
-        floor: float = 0.003,
+        floor: float = 0.01,
         seed: int = 0,
         *,
         horizon: int = 1,

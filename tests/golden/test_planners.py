@@ -128,7 +128,7 @@ def test_no_iteration_is_begun_that_would_end_past_the_deadline(planner: Planner
     problem = Linear(wait_s=0.05)
     began = time.monotonic()
     plan = planner.plan(problem, starts(), 1000, deadline_s=0.17)  # three calls fit, a fourth does not
-    assert problem.calls == 3
+    assert 2 <= problem.calls <= 3  # two where the machine is busy
     assert plan.evaluations == problem.rows
     assert time.monotonic() - began < 0.5
 
