@@ -6,7 +6,7 @@
 # torch comes first and alone (a CPU build will do) and is held at the version that hjepa is measured with; the second
 # line is stable-worldmodel and what its import needs beyond what it declares.
 set -eu
-folder=${1:?"usage: $0 FOLDER"}
+folder=$(realpath -m "${1:?"usage: $0 FOLDER"}")
 python3.11 -m venv "$folder"
 pip="$folder/bin/pip install --quiet"
 held=$(mktemp)
@@ -16,4 +16,5 @@ $pip -c "$held" stable-worldmodel==0.1.1 imageio opencv-python-headless pygame p
     gymnasium-robotics
 $pip -c "$held" numpy pyyaml pyzmq msgspec pydantic typer 'rich<15' safetensors pybullet gymnasium
 rm "$held"
-"$folder/bin/python" -c "import stable_worldmodel, torch; print('ready: torch', torch.__version__)"
+cd "$(dirname "$0")/../.."
+PYTHONPATH=. "$folder/bin/python" -W ignore -c "from hjepa.benches import peers; print('ready:', peers.solvers().__name__)"
