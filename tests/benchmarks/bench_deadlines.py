@@ -71,8 +71,9 @@ class ToDeadline:
         deadline_s: float | None = None,
         budget: int | None = None,
     ) -> Plan:
-        """From starts (C, X)."""
-        count = self.look if iterations <= 1 else self.most
+        """From starts (C, X); once time is over they are ranked and no more."""
+        late = deadline_s is not None and deadline_s <= 0.0
+        count = 0 if late else self.look if iterations <= 1 else self.most
         return self.inner.plan(residual, starts, count, deadline_s, budget)
 
 
