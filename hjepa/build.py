@@ -27,15 +27,13 @@ from hjepa.models.rally import RallyModel, load_rally
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.captured import captured
-from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.context import SlowContext
 from hjepa.planning.feint import FeintPlanner, softened
 from hjepa.planning.flat import FlatAgent
-from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import LowPrograms, plain, recorded
-from hjepa.planning.protocols import Planner
+from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner, limits_of
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
@@ -166,7 +164,7 @@ def build_low(
         search=name != "reactive",
     )
     level, limits = for_search(bundle.level).to(device), limits_of(spec, torch.device(device))
-    planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
+    planner = make_planner(c.planner, c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
