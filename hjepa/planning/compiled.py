@@ -118,8 +118,8 @@ def _apart(module: nn.Module) -> nn.Module:
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear):
                 setattr(parent, name, _Apart(child.weight.t(), child.bias))
-            elif hasattr(child, "apart"):  # a layer that says itself how its weight lies
-                setattr(parent, name, _Apart(*child.apart()))
+            elif callable(apart := getattr(child, "apart", None)):  # a layer that says itself how its weight lies
+                setattr(parent, name, _Apart(*apart()))
             elif isinstance(child, nn.LayerNorm) and len(child.normalized_shape) == 1 and child.elementwise_affine:
                 setattr(parent, name, _OnePass(child))
     return copied
