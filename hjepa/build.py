@@ -168,18 +168,28 @@ def build_low(
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
-    made = programs or made_here(level, limits, weights, spec.joints)
+    known = (weights_path(config, "low"), spec.fingerprint, device)
+    made = programs or _made_here(known, level, limits, weights, spec.joints)
     parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
     if not config.high.feint:
         return StrokePlanner(*parts)
-    gentle = recorded(level, limits, softened(weights), spec.joints)
+    gentle = _made_here(known, level, limits, softened(weights), spec.joints)
     return FeintPlanner(*parts, observer=onlooker(config, spec), gentle=gentle)
 
 
-def made_here(level: LowLevel, limits: Limits, weights: LowWeights, joints: int) -> LowPrograms:
-    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU."""
-    on_cpu = level.codec.low.device.type == "cpu"
-    return recorded(level, limits, weights, joints) if on_cpu else captured(plain(level, limits, weights))
+_MADE: dict[tuple[tuple[Path, str, str], LowWeights], LowPrograms] = {}
+
+
+def _made_here(
+    known: tuple[Path, str, str], level: LowLevel, limits: Limits, weights: LowWeights, joints: int
+) -> LowPrograms:
+    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for weights, robot and device,
+    since TorchScript never gives back what it has recorded."""
+    if (known, weights) not in _MADE:
+        on_cpu = level.codec.low.device.type == "cpu"
+        made = recorded(level, limits, weights, joints) if on_cpu else captured(plain(level, limits, weights))
+        _MADE[known, weights] = made
+    return _MADE[known, weights]
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:
