@@ -76,9 +76,11 @@ class GaussNewton:
 
     def __init__(self, step: float = 0.02, damping: float = 0.03, trust: float = 0.6) -> None:
         self.step, self.damping, self.trust = step, damping, trust
+        self.reset()
 
     def reset(self, seed: int = 0) -> None:
-        """Nothing to begin again: the search draws no random numbers."""
+        """Begin again; the search draws no random numbers."""
+        self._turn = 0  # the variable that a small budget moves first
 
     @torch.no_grad()
     def plan(
@@ -91,7 +93,7 @@ class GaussNewton:
     ) -> Plan:
         """Minimise from starts (C, X); `deadline_s` seconds from now on, no iteration is begun that
         would end later than that if it took as long as the one before it, and none that would score more than `budget`
-        in all: what is left of it scores the last step."""
+        in all: with less than an iteration left, some of the variables are moved, in turn; the last step is scored."""
         found = self.descend(residual, starts, iterations, deadline_s, budget)
         order = torch.argsort(found.energy)
         x, best = found.x[order], order[0]
@@ -121,13 +123,34 @@ class GaussNewton:
             left = C * (X + 1) if budget is None else budget - evaluations
             if k > 0 and (late or left < C):
                 break
-            last = k == iterations or left < C * (X + 1)  # score the last step only
-            s = _scored(s, residual(s.x)) if last else step(s, sizes)
-            evaluations += C if last else C * (X + 1)
+            last = k == iterations or left < 3 * C  # score the last step only
+            moved = X if left >= C * (X + 1) else left // C - 2  # a base, so many neighbours, and a score for the step
+            if last:
+                s = _scored(s, residual(s.x))
+            elif moved == X:
+                s = step(s, sizes)
+            else:
+                s = iterate(self._few(residual, moved, X), s, residual.low, residual.high, sizes)
+            evaluations += C * (1 + (0 if last else moved))
             begun = s.residuals if k == 0 else begun
             if last:
                 break
         return Descent(s.best, s.energy, s.residuals, begun, evaluations)
+
+    def _few(self, residual: Residual, count: int, X: int) -> Callable[[Tensor], Tensor]:
+        """The residual of candidates and all their neighbours, of which only so many are asked; the others do not seem
+        to differ, so that an iteration leaves their variables alone."""
+        columns = (self._turn + torch.arange(count)) % X
+        self._turn = (self._turn + count) % X
+        asked = torch.cat([torch.zeros(1, dtype=torch.long), 1 + columns])
+
+        def call(probes: Tensor) -> Tensor:
+            r = residual(probes.reshape(-1, X + 1, X)[:, asked].reshape(-1, X)).unflatten(0, (-1, 1 + count))
+            out = r[:, :1].repeat(1, X + 1, 1)
+            out[:, asked] = r
+            return out.flatten(0, 1)
+
+        return call
 
 
 def _scored(s: Iterate, r: Tensor) -> Iterate:

@@ -180,6 +180,8 @@ class StrokePlanner:
             latency = self.config.latency_s + self.config.goal_latency_s
             residual = self._residual(self._situation(observation, z, goals, metric, latency))
             proposals = self.starts.propose(z, goals, joints)  # (C, H, X)
+            if self.config.most:
+                proposals = proposals[:, : max(1, self.config.most // len(goals))]
             energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
             x = proposals[torch.arange(len(goals)), best]
             c, left = (
@@ -222,7 +224,7 @@ class StrokePlanner:
         """A search in the time that is left, or as far as the one that is repeated; by another planner, if given.
         spare: candidates to leave for what comes after it."""
         left_s, budget = None, self._left(spare)
-        if budget is not None:  # fewer starts that get somewhere
+        if budget is not None:  # rather few starts that get somewhere
             starts = starts[: max(1, budget // (starts.shape[1] + 2))]
         if self.budget_scored is not None:
             budget = next(iter(self.budget_scored[len(self.scored) :]), None)

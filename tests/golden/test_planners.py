@@ -271,3 +271,23 @@ def test_a_search_is_made_by_its_name(name: str) -> None:
 def test_an_unknown_search_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cem'"):
         make_planner("ceem")
+
+
+def test_gauss_newton_moves_some_variables_where_the_budget_is_less_than_an_iteration() -> None:
+    calls: list[int] = []
+
+    class Bowl:
+        low, high = torch.full((4,), -9.0), torch.full((4,), 9.0)
+
+        def __call__(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return x - torch.tensor([1.0, -1.0, 2.0, 0.5])
+
+    planner, x = GaussNewton(trust=9.0, damping=1e-6), torch.zeros(1, 4)
+    for moved, budget in (((0, 1), 4), ((2, 3), 4)):
+        calls.clear()
+        plan = planner.plan(Bowl(), x, 3, budget=budget)
+        assert sum(calls) == plan.evaluations == budget  # a base, two neighbours, the step
+        assert set((plan.x - x[0]).abs().gt(0.1).nonzero()[:, 0].tolist()) == set(moved)
+        x = plan.x[None]
+    assert plan.energy < 1e-3
