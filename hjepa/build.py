@@ -26,15 +26,14 @@ from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
-from hjepa.planning.cem import CrossEntropy
+from hjepa.planning.captured import captured
 from hjepa.planning.context import SlowContext
 from hjepa.planning.feint import FeintPlanner, softened
 from hjepa.planning.flat import FlatAgent
-from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
-from hjepa.planning.objectives import LowWeights, PointGoal
-from hjepa.planning.programs import LowPrograms, recorded
-from hjepa.planning.protocols import Planner
+from hjepa.planning.objectives import Limits, LowWeights, PointGoal
+from hjepa.planning.programs import LowPrograms, plain, recorded
+from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner, limits_of
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
@@ -160,20 +159,37 @@ def build_low(
         alarm_energy=c.alarm_energy,
         freeze_s=c.freeze_ms / 1e3,
         valid_s=c.valid_ms / 1e3,
+        most=c.most,
         budget_s=c.budget_ms / 1e3 if config.run.clock == "realtime" else None,
         search=name != "reactive",
     )
     level, limits = for_search(bundle.level).to(device), limits_of(spec, torch.device(device))
-    planner: Planner = GaussNewton() if c.planner == "gradient" else CrossEntropy(c.candidates, c.elites)
+    planner = make_planner(c.planner, c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
-    made = programs or recorded(level, limits, weights, spec.joints)
+    known = (weights_path(config, "low"), spec.fingerprint, device)
+    made = programs or _made_here(known, level, limits, weights, spec.joints)
     parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
     if not config.high.feint:
         return StrokePlanner(*parts)
-    gentle = recorded(level, limits, softened(weights), spec.joints)
+    gentle = _made_here(known, level, limits, softened(weights), spec.joints)
     return FeintPlanner(*parts, observer=onlooker(config, spec), gentle=gentle)
+
+
+_MADE: dict[tuple[tuple[Path, str, str], LowWeights], LowPrograms] = {}
+
+
+def _made_here(
+    known: tuple[Path, str, str], level: LowLevel, limits: Limits, weights: LowWeights, joints: int
+) -> LowPrograms:
+    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for weights, robot and device,
+    since TorchScript never gives back what it has recorded."""
+    if (known, weights) not in _MADE:
+        on_cpu = level.codec.low.device.type == "cpu"
+        made = recorded(level, limits, weights, joints) if on_cpu else captured(plain(level, limits, weights))
+        _MADE[known, weights] = made
+    return _MADE[known, weights]
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:

@@ -6,6 +6,7 @@ import json as json_format
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -132,3 +133,55 @@ def _next_stroke(forecasters: list[Any], rallies: Rallies, console: Console) -> 
         table.add_row(name, f"{loss.mean():.4f}", told)
     console.print(table)
     return found
+
+
+@app.command("planner")
+def planner(
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            "--peers",
+            metavar="PYTHON",
+            help="Also stable-worldmodel's solvers: everything runs in this interpreter, of an environment that "
+            "tests/benchmarks/peers_setup.sh made.",
+        ),
+    ] = None,
+    strokes: Annotated[int, typer.Option("--strokes", min=1, help="Real situations: first searches of strokes.")] = 40,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=0, help="Of the search beside its bare matrix products; 0: leave that out.")
+    ] = 20,
+    json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
+) -> None:
+    """Search the low level's energy in real situations, and compare a search with its own matrix products.
+
+    Energies that the searches end at, their CPU-seconds, how much sooner ours comes as far. One thread.
+
+    Example: `hjepa bench planner --peers /work/peers/bin/python --json runs/planner.json`
+    """
+    if json is not None:
+        files.check_file(json)
+    from hjepa.benches import planner as bench
+
+    console = Console()
+    with console.status("searching"):
+        found = bench.measured(strokes, rounds, peers)
+    title = "first searches of the low level; swm: stable-worldmodel"
+    table = Table("search", "energy, median (90 %)", "CPU", "wall", "hjepa as far, times sooner (missed)", title=title)
+    for name, row in found["searched"].items():
+        middle, high = np.quantile(row["energy"], (0.5, 0.9))
+        sooner = found["faster"].get(name)
+        told = "" if sooner is None else f"{sooner['median']:.0f} ({sooner['not_reached']})"
+        spent = (f"{1e3 * np.median(row[key]):.1f} ms" for key in ("cpu_s", "wall_s"))
+        table.add_row(name, f"{middle:.2f} ({high:.2f})", *spent, told)
+    console.print(table)
+    if found["limit"]:
+        table = Table("model", "search", "CPU", "over bare products", "energy", title="300 x 30, horizon 5")
+        for row in found["limit"]:
+            energy = f"{row['energy']:.2f}" if "energy" in row else ""
+            table.add_row(row["case"], row["name"], f"{1e3 * row['cpu_s']:.0f} ms", f"{row['over_bare']:.2f}", energy)
+        console.print(table)
+    about = ", ".join(f"{key} {value}" for key, value in found["about"].items())
+    console.print(about, style="dim", highlight=False)
+    if json is not None:
+        files.write_text(json, json_format.dumps(found, indent=1))
+        console.print(f"written: {json}")

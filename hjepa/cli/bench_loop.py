@@ -34,7 +34,7 @@ def loop(
 ) -> None:
     """Play strokes in real time with a process for each node, and account for every low-level decision that was due.
 
-    The low level decides at 50 Hz unless --set low.replan_period_ms says otherwise.
+    The low level decides at 50 Hz within 8 ms, unless --set low.replan_period_ms and low.budget_ms say otherwise.
 
     Example: `hjepa bench loop --minutes 10 --hog 2 --json runs/loop.json`
     """
@@ -42,7 +42,7 @@ def loop(
         files.check_file(json)
     specs = None
     if bundle is None:
-        changes = options.changes(sets, low__replan_period_ms=20, run__clock="realtime")
+        changes = options.changes(sets, low__replan_period_ms=20, low__budget_ms=8, run__clock="realtime")
         settings = options.settings(config, changes)
     else:
         from hjepa.deploy import controller

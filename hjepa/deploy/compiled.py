@@ -6,9 +6,8 @@ any number, but torch specialises the case of one row, so functions over rows ha
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.errors import BundleError
+from hjepa.planning.compiled import compile_file, loaded
 from hjepa.planning.objectives import Limits, LowWeights
 from hjepa.planning.programs import Call, Function, Iteration, LowPrograms, Residuals, example, plain
 
@@ -26,32 +26,24 @@ Inputs = tuple[Tensor, ...]
 Progress = Callable[[int, int, str], None]  # done, of, name
 
 
-class _Plain(nn.Module):
-    """Gives a tuple where the function gives a named one: packages know no classes."""
-
-    def __init__(self, call: nn.Module) -> None:
-        super().__init__()
-        self.call = call
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = self.call(*inputs)
-        return (found,) if isinstance(found, Tensor) else tuple(found)
-
-
 class Program:
     """A function to compile: the module, an example, and which inputs (by position) have a row for each candidate."""
 
     def __init__(self, module: nn.Module, inputs: Inputs, rows: tuple[int, ...] = (), most: int = 0) -> None:
-        # each input a tensor of its own: torch.export takes one that comes twice for a single input
-        self.inputs = tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
-        self.module, self.rows, self.most = _Plain(module).eval(), rows, most
+        self.module, self.inputs, self.rows, self.most = module.eval(), inputs, rows, most
 
-    def shapes(self) -> Any:
-        """What torch.export is told of the sizes."""
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What the plain function gives."""
+        with torch.no_grad():
+            found = self.module(*inputs)
+        return (found,) if isinstance(found, Tensor) else tuple(found)
+
+    def sizes(self) -> tuple[Any, ...] | None:
+        """What torch.export is told of each input's."""
         if not self.most:
             return None
-        dim = torch.export.Dim("rows", min=2, max=self.most)
-        return {"inputs": tuple({0: dim} if k in self.rows else None for k in range(len(self.inputs)))}
+        rows = torch.export.Dim("rows", min=2, max=self.most)
+        return tuple({0: rows} if k in self.rows else None for k in range(len(self.inputs)))
 
 
 def programs(level: Any, limits: Limits, weights: LowWeights, joints: int) -> dict[str, Program]:
@@ -81,15 +73,13 @@ def compile_all(made: Mapping[str, Program], folder: Path, progress: Progress | 
         if progress is not None:
             progress(k, len(made), name)
         out[name] = folder / f"{name}.pt2"
-        with _quietly(), torch.no_grad():
-            exported = torch.export.export(program.module, program.inputs, dynamic_shapes=program.shapes())
-            try:
-                torch._inductor.aoti_compile_and_package(exported, package_path=str(out[name]))
-            except Exception as error:  # noqa: BLE001 (torch has no class for what its compilers may raise)
-                said = str(error).strip().splitlines() or [type(error).__name__]
-                raise BundleError(
-                    f"'{name}' could not be compiled: {said[0]} (a C++ compiler is needed: apt install g++)"
-                ) from error
+        try:
+            compile_file(program.module, program.inputs, out[name], program.sizes())
+        except Exception as error:  # noqa: BLE001 (torch has no class for what its compilers may raise)
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            raise BundleError(
+                f"'{name}' could not be compiled: {said[0]} (a C++ compiler is needed: apt install g++)"
+            ) from error
     if progress is not None:
         progress(len(made), len(made), "")
     return out
@@ -101,7 +91,7 @@ def opened(packages: Mapping[str, bytes], folder: Path) -> dict[str, Function]:
     folder: a private one, which may be removed once each function has been called.
     """
     with _unpacking_into(folder):
-        return {name: _loaded(name, data, folder) for name, data in packages.items()}
+        return {name: _loaded(name, data) for name, data in packages.items()}
 
 
 def as_programs(f: Mapping[str, Function]) -> LowPrograms:
@@ -110,24 +100,17 @@ def as_programs(f: Mapping[str, Function]) -> LowPrograms:
     return LowPrograms(lambda *x: f["see"](*x)[0], f["decode"], f["foresee"], lambda *x: residuals(*x)[0], iterate)
 
 
-def _loaded(name: str, data: bytes, folder: Path) -> Function:
-    """By the loader itself: torch._inductor, which compiles, takes two seconds to import."""
-    path = folder / f"{name}.pt2"
-    path.write_bytes(data)
+def _loaded(name: str, data: bytes) -> Function:
     try:
-        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", True, 1, -1)
+        return loaded(data)
     except RuntimeError as error:
         raise BundleError(f"program '{name}' cannot be loaded here: {str(error).splitlines()[0]}") from error
-
-    def call(*inputs: Tensor) -> Any:
-        return loader.run([x.contiguous() for x in inputs])
-
-    return call
 
 
 @contextmanager
 def _unpacking_into(folder: Path) -> Iterator[None]:
-    """The loader unpacks where TMPDIR says, and never tidies up after a process that ends at once, as nodes do."""
+    """torch's loader unpacks where TMPDIR says, and never tidies up after a process that ends at once, as nodes do."""
+    tempfile.gettempdir()  # Python asks TMPDIR once, and must not remember this folder
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     try:
@@ -148,17 +131,3 @@ def _by_rows(one: Function, many: Function, shared: int) -> Function:
         return (one if rows == 1 else many)(*inputs[:cut], *spread)
 
     return call
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """torch warns of what does no harm here: operators without a C shim, classes on their way out."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

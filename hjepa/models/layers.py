@@ -74,6 +74,10 @@ class TransposedLinear(nn.Module):
         """(..., inputs) -> (..., outputs)."""
         return torch.addmm(self.bias, x, self.weight) if x.ndim == 2 else x @ self.weight + self.bias
 
+    def apart(self) -> tuple[Tensor, Tensor]:
+        """Weight (inputs, outputs) and bias (outputs,), for planning.compiled."""
+        return self.weight, self.bias
+
 
 def for_search(module: M) -> M:
     """A frozen copy of a network for searches on the CPU: the same numbers up to rounding, linear layers transposed."""

@@ -1,61 +1,70 @@
 """Cross-entropy method over the same residuals (Rubinstein 1999): the sampling rival of the Gauss-Newton search.
 
-Legend: N candidates, X search variables.
+iCEM (Pinneri et al. 2020) draws noise that is smooth over the horizon, asks fewer candidates in later rounds and lets
+part of the elites compete again. Legend: N candidates, E elites, X = H A search variables, H steps of A numbers.
 """
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import Tensor
 
-from hjepa.planning.protocols import Plan, Residual
+from hjepa.planning.sampling import Buffers, Round, Sampling
 
 
-class CrossEntropy:
-    """Diagonal Gaussian refitted to the elites; keeps the best candidate seen, starts included."""
+class CrossEntropy(Sampling):
+    """Diagonal Gaussian refitted to the elites; keeps the best candidates seen, starts included."""
 
-    def __init__(self, candidates: int = 128, elites: int = 12, spread: float = 0.3, seed: int = 0) -> None:
-        self.candidates, self.elites, self.spread = candidates, elites, spread
-        self.generator = torch.Generator()
-        self.reset(seed)
 
-    def reset(self, seed: int = 0) -> None:
-        """Begin a new sequence of random numbers."""
-        self.generator.manual_seed(seed)
+class ImprovedCrossEntropy(Sampling):
+    """iCEM. horizon: H, where the search variables are a sequence (step after step); color: beta, the power of 1 / f
+    of the noise over it; shrink: gamma, by which each round has fewer candidates; momentum: share of the mean and
+    spread before."""
 
-    @torch.no_grad()
-    def plan(
+    kept = 0.3  # Pinneri et al. 2020, table 5: fraction of elites reused
+
+    def __init__(
         self,
-        residual: Residual,
-        starts: Tensor,
-        iterations: int,
-        deadline_s: float | None = None,
-        budget: int | None = None,
-    ) -> Plan:
-        """Minimise from starts (C, X): the first round samples around each start."""
-        began = time.monotonic()
-        X = starts.shape[1]
-        mean = starts[torch.arange(self.candidates) % len(starts)]
-        std = torch.full((X,), self.spread)
-        best_x, best_e, evaluations = starts[0], torch.inf, 0
-        best_r, begun, pool = torch.empty(0), torch.empty(0), starts
-        for k in range(iterations):
-            late = deadline_s is not None and time.monotonic() - began > deadline_s
-            if k > 0 and (late or (budget is not None and evaluations >= budget)):
-                break
-            noise = torch.randn(self.candidates, X, generator=self.generator)
-            x = torch.cat([pool, mean + std * noise])
-            x = torch.minimum(torch.maximum(x, residual.low), residual.high)
-            r = residual(x)
-            energy = 0.5 * (r**2).sum(-1)
-            evaluations += len(x)
-            order = torch.argsort(energy)
-            pool = x[order[: self.elites]]
-            begun = r[0] if k == 0 else begun
-            if float(energy[order[0]]) < best_e:
-                best_e, best_x, best_r = float(energy[order[0]]), pool[0], r[order[0]]
-            mean = pool.mean(0).expand(self.candidates, X)
-            std = pool.std(0).clamp(min=0.01)
-        return Plan(best_x, float(best_e), pool[: len(starts)], evaluations, best_r, begun)
+        candidates: int = 128,
+        elites: int = 12,
+        spread: float = 0.3,
+        floor: float = 0.01,
+        seed: int = 0,
+        *,
+        horizon: int = 1,
+        color: float = 2.0,
+        shrink: float = 1.25,
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__(candidates, elites, spread, floor, seed)
+        self.horizon, self.shrink, self.momentum = horizon, shrink, momentum
+        self._mix = mixing(horizon, color)
+
+    def draw(self, b: Buffers, noise: Tensor, generator: torch.Generator) -> None:
+        """Noise over the horizon with a spectrum of 1 / f^beta."""
+        if self.horizon == 1:
+            super().draw(b, noise, generator)
+            return
+        white = b.white[: len(noise)].normal_(generator=generator)
+        self._mix = self._mix.to(white)
+        steps = (len(noise), self.horizon, -1)
+        torch.matmul(self._mix, white.view(steps), out=noise.view(steps))
+
+    def count(self, most: int, least: int, k: int) -> int:
+        """N gamma^-k, at least twice the elites (Pinneri et al. 2020, algorithm 1)."""
+        return max(least, int(most * self.shrink**-k))
+
+    def refit(self, b: Buffers, t: Round) -> None:
+        """Towards the elites' mean and spread, with momentum."""
+        b.mean.lerp_(b.pool_x.mean(1, keepdim=True), 1.0 - self.momentum)
+        b.std.lerp_(b.pool_x.std(1, keepdim=True), 1.0 - self.momentum)
+
+
+def mixing(horizon: int, color: float) -> Tensor:
+    """Matrix (H, H) that turns white noise into noise of unit variance with a spectrum of 1 / f^color (Timmer and
+    Koenig 1995, the lowest frequency standing for the mean's too): the noise that an inverse Fourier transform gives is
+    a circular convolution of white noise."""
+    f = torch.fft.rfftfreq(horizon, dtype=torch.float64).clamp(min=1.0 / horizon)
+    kernel = torch.fft.irfft((f ** (-color / 2.0)).to(torch.complex128), n=horizon)
+    row = torch.arange(horizon)
+    return (kernel / kernel.norm())[(row[:, None] - row) % horizon].float()

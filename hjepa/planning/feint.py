@@ -23,8 +23,9 @@ from torch import Tensor
 
 from hjepa import stroke
 from hjepa.planning.gradient import Descent, GaussNewton
-from hjepa.planning.objectives import TIME_S, LowWeights, Situation
+from hjepa.planning.objectives import LowWeights, Situation
 from hjepa.planning.programs import Fused, LowPrograms, plain
+from hjepa.planning.starts import passed
 from hjepa.planning.stroke_planner import Committed, Found, Scorer, StrokePlanner
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 
@@ -105,7 +106,7 @@ class FeintPlanner(StrokePlanner):
         old = self._committed if self._committed is not None and self._committed.goal_id == goal.id else None
         if old is None:
             self._hidden, self._tries = None, 0
-            self._order = torch.randperm(len(goal.late), generator=self._generator).numpy()
+            self._order = torch.randperm(len(goal.late), generator=self.starts.generator).numpy()
         elif self._hidden is not None and self._ahead(observation) and self._energy > self.feint.spare:
             old, self._hidden = self._hidden.shown, None  # what was shown can still be played
             self._committed = old._replace(own=float("inf"))
@@ -152,10 +153,10 @@ class FeintPlanner(StrokePlanner):
         if self._hidden is None or self._hinge_ns is None or old is None:
             return super()._search(residual, z, g, joints, old, stamp_ns)
         soft, newton = self._soft(self._turns), GaussNewton(trust=self.feint.trust)
-        rough = self._descend(soft, _passed(old, stamp_ns)[None], self.feint.again, newton)
+        rough = self._descend(soft, passed(old.x, stamp_ns - old.stamp_ns)[None], self.feint.again, newton)
         plan = self._descend(residual, rough.starts, self.feint.polish, newton)
         own = 0.5 * float((plan.residuals[-self._own :] ** 2).sum())
-        return Found(plan.x, plan.energy, own, plan.starts, rough.evaluations + plan.evaluations)
+        return Found(plan.x, plan.energy, own, plan.starts)
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         command = super()._commit(found, stamp_ns, goal_id, situation)
@@ -175,7 +176,7 @@ class FeintPlanner(StrokePlanner):
         goal = goal._replace(late=goal.late[some], late_roots=goal.late_roots[some], late_xy_m=goal.late_xy_m[some])
         found = self._late(observation, goal, old, hinge_ns)
         wrong = torch.from_numpy(np.linalg.norm(self._told(old.command, hinge_ns) - goal.late_xy_m, axis=1))
-        noise = -torch.empty(len(wrong)).exponential_(generator=self._generator).log()
+        noise = -torch.empty(len(wrong)).exponential_(generator=self.starts.generator).log()
         price = found.energy - c.surprise * wrong - c.mixing * noise
         best = int(torch.where(found.energy < c.spare, price, torch.inf).argmin())
         if not float(found.energy[best]) < c.spare:
@@ -185,7 +186,7 @@ class FeintPlanner(StrokePlanner):
             candidates=goal.late[best : best + 1], energies=np.zeros(1),
         )  # fmt: skip
         self._hidden = Hidden(old, late)
-        x = _passed(old._replace(x=found.x[best], stamp_ns=observation.stamp_ns), old.stamp_ns)
+        x = passed(found.x[best], old.stamp_ns - observation.stamp_ns)
         self._committed = old._replace(x=x, own=float("inf"), spares=x[None])  # it has to be sent, whatever it costs
 
     def _late(self, observation: Observation, goal: Goal, old: Committed, hinge_ns: int) -> Descent:
@@ -194,7 +195,7 @@ class FeintPlanner(StrokePlanner):
         many = len(goal.late)
         goals, roots = (torch.from_numpy(x).float() for x in (goal.late, goal.late_roots))
         at = self._from_hinge(observation, z, goals, roots, old.command, hinge_ns)
-        x = _passed(old, observation.stamp_ns).expand(many, -1)
+        x = passed(old.x, observation.stamp_ns - old.stamp_ns).expand(many, -1)
         rough = GaussNewton(trust=self.feint.trust).descend(self._soft(at), x, self.feint.iterations)
         return GaussNewton().descend(self._residual(at), rough.x, self.feint.polish)
 
@@ -209,11 +210,6 @@ class FeintPlanner(StrokePlanner):
 def softened(weights: LowWeights, feint: FeintConfig = FeintConfig()) -> LowWeights:  # noqa: B008
     """The weights with which late goals are searched."""
     return replace(weights, effort=feint.effort)
-
-
-def _passed(plan: Committed, stamp_ns: int) -> Tensor:
-    """A plan's search variables (X,), counted from another instant."""
-    return torch.cat([plan.x[:-1], plan.x[-1:] - (stamp_ns - plan.stamp_ns) / NS / TIME_S])
 
 
 def spliced(first: JointTrajectory, then: JointTrajectory, start_ns: int) -> JointTrajectory:

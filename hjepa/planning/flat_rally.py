@@ -52,7 +52,7 @@ class FlatRallyAgent:
         """starts: H, motor latents drawn whenever the low level asks for proposals."""
         self.high, self.low, self.starts = high, low, starts
         self.low.config = replace(low.config, first_kept=low.config.first_starts)  # few of many draws lead anywhere
-        self.low.proposal = self._drawn
+        self.low.starts.proposal = self._drawn
         self.low.term = self._wanted
         self._draws = torch.Generator()
         self.reset()

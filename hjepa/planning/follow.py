@@ -131,7 +131,7 @@ class FollowResidual:
         """(N, X) -> (N, R)."""
         c, level, lim, s = self.config, self.level, self.limits, self.s
         T = level.config.chunk_s
-        z, q, dq = self.z.expand(len(x), -1), s.q, s.dq
+        z, q, dq = self.z.expand(x.shape[0], -1), s.q, s.dq
         parts = []
         for k, action in enumerate(x.unflatten(-1, (c.chunks, -1)).unbind(1)):
             z = level.predict(z, action)

@@ -61,7 +61,7 @@ def iterate(residual: Callable[[Tensor], Tensor], s: Iterate, low: Tensor, high:
     H = jacobian @ jacobian.transpose(1, 2)
     slope = (jacobian @ residuals[..., None])[..., 0]
     H = H + torch.diag_embed(damping[:, None] * (H.diagonal(dim1=1, dim2=2) + 0.1))
-    step = -torch.linalg.solve(H, slope)
+    step = -torch.linalg.solve_ex(H, slope)[0]  # damped, so never singular; what is not finite is never better
     step = step * (sizes[1] / torch.maximum(step.abs().amax(dim=1, keepdim=True), sizes[1]))
     x = torch.minimum(torch.maximum(best + step, low), high)
     return Iterate(x, best, torch.where(better, energy, s.energy), residuals, jacobian, damping)
@@ -76,9 +76,11 @@ class GaussNewton:
 
     def __init__(self, step: float = 0.02, damping: float = 0.03, trust: float = 0.6) -> None:
         self.step, self.damping, self.trust = step, damping, trust
+        self.reset()
 
     def reset(self, seed: int = 0) -> None:
-        """Nothing to begin again: the search draws no random numbers."""
+        """Begin again; the search draws no random numbers."""
+        self._turn = 0  # the variable that a small budget moves first
 
     @torch.no_grad()
     def plan(
@@ -90,7 +92,8 @@ class GaussNewton:
         budget: int | None = None,
     ) -> Plan:
         """Minimise from starts (C, X); `deadline_s` seconds from now on, no iteration is begun that
-        would end later than that if it took as long as the one before it, and none once `budget` were scored."""
+        would end later than that if it took as long as the one before it, and none that would score more than `budget`
+        in all: with less than an iteration left, some of the variables are moved, in turn; the last step is scored."""
         found = self.descend(residual, starts, iterations, deadline_s, budget)
         order = torch.argsort(found.energy)
         x, best = found.x[order], order[0]
@@ -117,16 +120,37 @@ class GaussNewton:
         for k in range(iterations + 1):
             took, now = time.monotonic() - now, time.monotonic()
             late = deadline_s is not None and now - began + took > deadline_s
-            if k > 0 and (late or (budget is not None and evaluations >= budget)):
+            left = C * (X + 1) if budget is None else budget - evaluations
+            if k > 0 and (late or left < C):
                 break
-            if k == iterations:  # score the last step only
+            last = k == iterations or left < 3 * C  # score the last step only
+            moved = X if left >= C * (X + 1) else left // C - 2  # a base, so many neighbours, and a score for the step
+            if last:
                 s = _scored(s, residual(s.x))
-                evaluations += C
-            else:
+            elif moved == X:
                 s = step(s, sizes)
-                evaluations += C * (X + 1)
+            else:
+                s = iterate(self._few(residual, moved, X), s, residual.low, residual.high, sizes)
+            evaluations += C * (1 + (0 if last else moved))
             begun = s.residuals if k == 0 else begun
+            if last:
+                break
         return Descent(s.best, s.energy, s.residuals, begun, evaluations)
+
+    def _few(self, residual: Residual, count: int, X: int) -> Callable[[Tensor], Tensor]:
+        """The residual of candidates and all their neighbours, of which only so many are asked; the others do not seem
+        to differ, so that an iteration leaves their variables alone."""
+        columns = (self._turn + torch.arange(count)) % X
+        self._turn = (self._turn + count) % X
+        asked = torch.cat([torch.zeros(1, dtype=torch.long), 1 + columns])
+
+        def call(probes: Tensor) -> Tensor:
+            r = residual(probes.reshape(-1, X + 1, X)[:, asked].reshape(-1, X)).unflatten(0, (-1, 1 + count))
+            out = r[:, :1].repeat(1, X + 1, 1)
+            out[:, asked] = r
+            return out.flatten(0, 1)
+
+        return call
 
 
 def _scored(s: Iterate, r: Tensor) -> Iterate:

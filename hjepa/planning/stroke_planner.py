@@ -33,6 +33,7 @@ from hjepa.planning.objectives import (
 )
 from hjepa.planning.programs import Fused, LowPrograms, example, plain
 from hjepa.planning.protocols import Plan, Planner, Residual
+from hjepa.planning.starts import Ranked, Ready, Starts, passed
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
@@ -57,6 +58,7 @@ class LowPlanConfig:
     min_samples: int = 5  # tracker samples before anything is planned
     look_back_s: float = 0.50  # after an event it is known what followed
     future: int = 40  # F
+    most: int = 0  # candidates scored a decision, reachability's included; 0: as many as it takes
     budget_s: float | None = None  # from the observation's arrival: no iteration is begun that would end later
     joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
 
@@ -86,21 +88,11 @@ class Found(NamedTuple):
     energy: float
     own: float  # share of the energy that the own body has
     spares: Tensor  # (C, X)
-    scored: int  # candidates
     kept: bool = False  # x is the one in force
 
 
 SHAPE = -2  # index in x of the number that names the switch of the motion
-STRAY = 0.6  # spread, in search units, of the points around proposals that lead nowhere
 LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
-
-
-class Ready(NamedTuple):
-    """What was found when the high level asked what is reachable: where the search for the chosen goal starts."""
-
-    goals: Tensor  # (C, G)
-    x: Tensor  # (C, X)
-    stamp_ns: int
 
 
 class Look(NamedTuple):
@@ -129,11 +121,10 @@ class StrokePlanner:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
         with these weights and the robot's limits (None: plainly)."""
-        self.level, self.proposal, self.spec = level, proposal, spec
+        self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self.planner: Planner = planner or GaussNewton()
-        self._generator = torch.Generator()
         self.device = level.codec.low.device
         self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
         self.programs = programs or plain(level, self.limits, weights)
@@ -145,13 +136,14 @@ class StrokePlanner:
     def reset(self, seed: int = 0) -> None:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
-        self._generator.manual_seed(seed)
+        self.starts.reset(seed)
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
+        self._tally = 0  # candidates scored for the latest plan
         self._began = 0.0  # when the latest plan was asked for
-        self._unread: tuple[int, Tensor, Found] | None = None  # the latest decision, before it was asked for
+        self._unread: tuple[int, Tensor, Found, int] | None = None  # the latest decision, before it was asked for
         self._look: Look | None = None
-        self._ready: Ready | None = None
+        self._past: tuple[Committed, Observation] | None = None  # an event that is over, and what is seen of it
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
         self._expected: Tensor | None = None
 
@@ -161,16 +153,17 @@ class StrokePlanner:
         return self._committed
 
     def explain(self) -> MotorPlan:
-        """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for: the
-        command is not kept waiting."""
+        """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for, as is
+        what past strokes teach: the command is not kept waiting."""
+        self._learn()
         if self._unread is not None:
-            goal_id, z, found = self._unread
+            goal_id, z, found, scored = self._unread
             self._unread = None
             with torch.no_grad():
                 self._expected, landing = self.programs.foresee(z, found.x[None])
             m, xy = _array(found.x[:-1]), _array(landing[0])
-            mflop = self.flop * found.scored / 1e6
-            self._explained = MotorPlan(goal_id, m, found.energy, found.scored, 0.0, xy, mflop)
+            mflop = self.flop * scored / 1e6
+            self._explained = MotorPlan(goal_id, m, found.energy, scored, 0.0, xy, mflop)
         return self._explained
 
     @property
@@ -186,25 +179,32 @@ class StrokePlanner:
             goals, metric = self._tensor(candidates), self._tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
             residual = self._residual(self._situation(observation, z, goals, metric, latency))
-            proposals = self._propose(z.expand(len(goals), -1), goals, joints)  # (C, H, X)
+            proposals = self.starts.propose(z, goals, joints)  # (C, H, X)
+            if self.config.most:
+                proposals = proposals[:, : max(1, self.config.most // len(goals))]
             energy, best = residual.energy(proposals.flatten(0, 1)).view(len(goals), -1).min(dim=1)
             x = proposals[torch.arange(len(goals)), best]
-            if self.config.search and self.config.reach_iterations:
+            c, left = (
+                self.config,
+                self.config.most - proposals.shape[0] * proposals.shape[1] if self.config.most else None,
+            )
+            if c.search and c.reach_iterations and (left is None or left >= len(goals)):
                 residual.high = residual.high.repeat(len(goals), 1)
                 residual.high[:, SHAPE] = latest_switch(self.level.codec, x[:, -1])
-                found = GaussNewton().descend(residual, x, self.config.reach_iterations)
+                found = GaussNewton().descend(residual, x, c.reach_iterations, budget=left)
                 x, energy = found.x, found.energy
-                self._ready = Ready(goals, x, observation.stamp_ns)
+                self.starts.ready = Ready(goals, x, observation.stamp_ns)
             return _array(energy)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
-        self._began, self.scored = time.monotonic(), ()
+        self._learn()
+        self._began, self.scored, self._tally = time.monotonic(), (), 0
         if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
             return None
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
         if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
-            self._look_back(old, observation)
+            self._past = (old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
             z, joints = self._encode(observation)
@@ -213,21 +213,37 @@ class StrokePlanner:
             situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
-        self._energy, self._unread = found.energy, (goal.id, z, found)
+        self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
 
-    def _descend(self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None) -> Plan:
-        """A search in the time that is left, or as far as the one that is repeated; by another planner, if given."""
-        left_s, budget = None, None
+    def _descend(
+        self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None, spare: int = 0
+    ) -> Plan:
+        """A search in the time that is left, or as far as the one that is repeated; by another planner, if given.
+        spare: candidates to leave for what comes after it."""
+        left_s, budget = None, self._left(spare)
+        if budget is not None:  # rather few starts that get somewhere
+            starts = starts[: max(1, budget // (starts.shape[1] + 2))]
         if self.budget_scored is not None:
             budget = next(iter(self.budget_scored[len(self.scored) :]), None)
         elif self.config.budget_s is not None:
             left_s = self._began + self.config.budget_s - time.monotonic()
         found = (planner or self.planner).plan(residual, starts, iterations, left_s, budget)
         self.scored = (*self.scored, found.evaluations)
+        self._tally += found.evaluations
         return found
+
+    def _left(self, spare: int = 0) -> int | None:
+        """Candidates that may still be scored; at least one."""
+        return max(1, self.config.most - self._tally - spare) if self.config.most else None
+
+    def _learn(self) -> None:
+        """Look back at the latest plan that did not search, unless that has been done."""
+        if self._past is not None:
+            past, self._past = self._past, None
+            self._look_back(*past)
 
     def _look_back(self, done: Committed, observation: Observation) -> None:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
@@ -263,22 +279,21 @@ class StrokePlanner:
         c = self.config
         if old is None or not c.search:
             return self._first(residual, z, g, joints, stamp_ns)
-        passed = (stamp_ns - old.stamp_ns) / NS / TIME_S
-        warm = torch.cat([old.x[None], old.spares[1 : c.starts]])
-        warm = torch.cat([warm[:, :-1], warm[:, -1:] - passed], dim=1)
+        warm = passed(torch.cat([old.x[None], old.spares[1 : c.starts]]), stamp_ns - old.stamp_ns)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
-        count = 0
         if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
-            fresh, _ = self._ranked(residual, z, g, joints, stamp_ns)
-            warm, count = torch.cat([warm[:1], fresh[:1], self._strayed(residual, fresh)[:1]]), len(fresh) + c.strayed
+            fresh, energy = self._ranked(residual, z, g, joints, stamp_ns)
+            strayed, above = self._strayed(residual, fresh)
+            others = torch.cat([fresh[:1], strayed[:1]])[torch.argsort(torch.cat([energy[:1], above[:1]]))]
+            warm = torch.cat([warm[:1], others])
         plan = self._descend(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
         now = _half_square(plan.begun[: -self._own]) + old.own
         if plan.energy > now * (1.0 - c.accept_margin):
-            return Found(warm[0], now, old.own, warm, count + plan.evaluations, kept=True)
+            return Found(warm[0], now, old.own, warm, kept=True)
         own = _half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts, count + plan.evaluations)
+        return Found(plan.x, plan.energy, own, plan.starts)
 
     def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
         """The first search of a goal; without search, the best proposal."""
@@ -287,37 +302,28 @@ class StrokePlanner:
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
         if not c.search:
             own = _half_square(residual(proposals[:1])[0, -self._own :])
-            return Found(proposals[0], float(energy[0]), own, proposals[:1], len(proposals))
+            return Found(proposals[0], float(energy[0]), own, proposals[:1])
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
-        rough = self._descend(residual, proposals[: c.first_starts], half)
-        starts, count = rough.starts[: c.first_kept], len(proposals) + rough.evaluations
+        rough = self._descend(residual, proposals[: c.first_starts], half, spare=1)
+        starts = rough.starts[: c.first_kept]
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
-            starts, count = torch.cat([starts, self._strayed(residual, proposals)]), count + c.strayed
+            starts = torch.cat([starts, self._strayed(residual, proposals)[0]])
         plan = self._descend(residual, starts, c.first_iterations - half)
         own = _half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts[: c.starts], count + plan.evaluations)
+        return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
 
-    def _ranked(
-        self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int
-    ) -> tuple[Tensor, Tensor]:
-        """Starts (N, X), least energy first, and their energies (N,): the proposals, and what was found for the goal
-        when its reachability was asked for."""
-        starts = self._propose(z.expand(len(g), -1), g, joints).flatten(0, 1)
-        if self._ready is not None:
-            x = self._ready.x[(self._ready.goals == g[:1]).all(dim=1)]
-            passed = (stamp_ns - self._ready.stamp_ns) / NS / TIME_S
-            starts = torch.cat([torch.cat([x[:, :-1], x[:, -1:] - passed], dim=1), starts])
-        energy = residual.energy(starts)
-        order = torch.argsort(energy)
-        return starts[order], energy[order]
+    def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Ranked:
+        found = self.starts.ranked(residual, z, g, joints, stamp_ns)
+        self._tally += len(found.x)
+        return found
 
-    def _strayed(self, residual: Scorer, proposals: Tensor) -> Tensor:
-        """The best few (first_kept, X) of many points far around the proposals (N, X), for a search that is stuck."""
-        c, X = self.config, proposals.shape[1]
-        x = proposals[torch.arange(c.strayed) % len(proposals)]
-        x = x + STRAY * torch.randn(c.strayed, X, generator=self._generator).to(x.device)
-        x = torch.minimum(torch.maximum(x, residual.low), residual.high)
-        return x[torch.argsort(residual.energy(x))[: c.first_kept]]
+    def _strayed(self, residual: Scorer, around: Tensor) -> Ranked:
+        """The best few (first_kept) of many points far around (N, X); none if no candidates are left for that."""
+        c, left = self.config, self._left()
+        count = c.strayed if left is None else min(c.strayed, left - 2 * (around.shape[1] + 2))  # two starts, one step
+        found = self.starts.strayed(residual, around, max(count, 0))
+        self._tally += len(found.x)
+        return Ranked(*(part[: c.first_kept] for part in found))
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
@@ -355,10 +361,6 @@ class StrokePlanner:
         joints = own[0], own[1]
         z = self.programs.see(window, mask, *joints)
         return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
-
-    def _propose(self, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor]) -> Tensor:
-        """(B, H, X) for z (B, D), goals (B, G)."""
-        return self.proposal(z, g, *(part.expand(len(z), -1) for part in joints))
 
     def _situation(
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float

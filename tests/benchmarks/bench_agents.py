@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_agents.py hjepa classical --strokes 300 --seed 7 --out runs/agents
     python tests/benchmarks/bench_agents.py hjepa classical oracle --worlds 10 --strokes 400 --out runs/robust
     python tests/benchmarks/bench_agents.py hjepa --weights runs/s0 --weights runs/s1 --strokes 1300 --out runs/seeds
+    python tests/benchmarks/bench_agents.py hjepa "few: low.most=64 low.first_starts=1" --feed val --out runs/few
     python tests/benchmarks/bench_agents.py hjepa --read runs/seeds0/hjepa.csv --read runs/seeds1/hjepa.csv
 
 Strokes are drawn from the split's matches and, with --worlds, dealt to so many worlds whose drag length, restitution,
@@ -71,7 +72,10 @@ def nominal(system: api.System) -> ClassicalAgent:
 
 
 def play(agent: str, base: list[str], options: argparse.Namespace, out: Path) -> Row:
-    """All strokes of one agent, with every training seed's weights."""
+    """All strokes of one agent, with every training seed's weights; `NAME: key=value ...` is hjepa with overrides."""
+    label, _, changed = agent.partition(":")
+    if changed:
+        base, agent = [*base, *changed.split()], "hjepa"
     results: list[StrokeResult] = []
     begun = time.monotonic()
     for k, folder in enumerate(options.weights or [""]):
@@ -100,12 +104,12 @@ def play(agent: str, base: list[str], options: argparse.Namespace, out: Path) ->
                     results.append(stroke.result)
                     if len(results) % 100 == 0:
                         done = rate([r.returned for r in results if r.feasible]).value
-                        note = f"{agent}: {len(results)} strokes, {100 * done:.1f} %, {time.monotonic() - begun:.0f} s"
+                        note = f"{label}: {len(results)} strokes, {100 * done:.1f} %, {time.monotonic() - begun:.0f} s"
                         print(note, file=sys.stderr, flush=True)
-                        write_csv(out / f"{agent}.csv", results)
-    write_csv(out / f"{agent}.csv", results)
+                        write_csv(out / f"{label}.csv", results)
+    write_csv(out / f"{label}.csv", results)
     return Row(
-        agent, results, [x for r in results for x in r.plan_ms_low], [x for r in results for x in r.plan_ms_high]
+        label, results, [x for r in results for x in r.plan_ms_low], [x for r in results for x in r.plan_ms_high]
     )
 
 

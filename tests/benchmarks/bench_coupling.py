@@ -166,11 +166,12 @@ def coupled(variant: Variant, settings: Config, choices: Choices) -> StrokePlann
         point = low.term
         low.term = lambda goal: HandGoal(point(goal), goal.type, low.level, high)
     if not variant.proposed:
-        propose, mean = low.proposal, torch.from_numpy(choices.embedding.mean(0)).float()
-        low.proposal = lambda z, goal, *joints: propose(z, mean.expand_as(goal), *joints)
+        propose, mean = low.starts.proposal, torch.from_numpy(choices.embedding.mean(0)).float()
+        low.starts.proposal = lambda z, goal, *joints: propose(z, mean.expand_as(goal), *joints)
     if not variant.sees:
-        look, usual = low._see, torch.from_numpy(choices.z.mean(0)).float()[None, : low.level.config.latent]
-        low._see = lambda *seen: torch.cat([usual, look(*seen)[:, usual.shape[1] :]], dim=-1)
+        look, usual = low.programs.see, torch.from_numpy(choices.z.mean(0)).float()[None, : low.level.config.latent]
+        see = lambda *seen: torch.cat([usual, look(*seen)[:, usual.shape[1] :]], dim=-1)  # noqa: E731
+        low.programs = low.programs._replace(see=see)
     return low
 
 

@@ -173,8 +173,8 @@ def play(job: tuple[str, int, str, argparse.Namespace]) -> str:
         spent.networks(high.model, high.play, high.anticipation.cover, high.errs)
     if low is not None:
         spent.motions(low)
-        if isinstance(low.proposal, nn.Module):
-            spent.networks(low.proposal)
+        if isinstance(low.starts.proposal, nn.Module):
+            spent.networks(low.starts.proposal)
     whole = list(lines(out))
     out.write_text("".join(json.dumps(line) + "\n" for line in whole), encoding="utf-8")
     if isinstance(player, ClonedAgent):

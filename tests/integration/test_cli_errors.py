@@ -42,7 +42,7 @@ def test_unknown_key_in_a_file(verb: str, folder: Path, capsys: pytest.CaptureFi
 def test_every_mistake_of_a_file_has_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.yaml").write_text("low:\n  candidate: 3\n  planner: best\n")
     said = fails(capsys, folder, "eval", "mine.yaml", lines=2)
-    assert "mine.yaml:3: low.planner: must be 'gradient' or 'cem', got \"best\"" in said
+    assert "mine.yaml:3: low.planner: must be 'gradient', 'cem', 'icem' or 'mppi', got \"best\"" in said
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     ]
     text = "\n".join(found)
     assert "must be greater than or equal to 2, got -1" in text
-    assert "'gradient' or 'cem'" in text
+    assert "'gradient', 'cem', 'icem' or 'mppi'" in text
     assert 'valid number, got "lots"' in text
 
 

@@ -52,14 +52,14 @@ def test_what_was_found_for_a_goal_is_a_start_of_its_search_and_of_no_other() ->
     g = torch.tensor(GOALS, dtype=torch.float32)
     latency = made.config.latency_s + made.config.goal_latency_s
     residual: Scorer = made._residual(made._situation(seen(), z, g[1:2], torch.eye(tiny.LOW.goal)[None], latency))
-    heads = made.proposal.heads
+    heads = made.starts.proposal.heads
     with torch.no_grad():
-        starts, energy = made._ranked(residual, z, g[1:2], joints, seen().stamp_ns)
+        starts, energy = made.starts.ranked(residual, z, g[1:2], joints, seen().stamp_ns)
         assert len(starts) == heads + 1
         assert float(energy[0]) == pytest.approx(energies[1], rel=1e-3)
-        later, _ = made._ranked(residual, z, g[1:2], joints, seen().stamp_ns + 40_000_000)
+        later, _ = made.starts.ranked(residual, z, g[1:2], joints, seen().stamp_ns + 40_000_000)
         assert later[:, -1].min() == pytest.approx(float(starts[:, -1].min()) - 0.2, abs=1e-4)  # 0.04 s of 0.2 s passed
-        assert len(made._ranked(residual, z, g[1:2] + 1.0, joints, seen().stamp_ns)[0]) == heads
+        assert len(made.starts.ranked(residual, z, g[1:2] + 1.0, joints, seen().stamp_ns)[0]) == heads
     made.reset()
     with torch.no_grad():
-        assert len(made._ranked(residual, z, g[1:2], joints, seen().stamp_ns)[0]) == heads
+        assert len(made.starts.ranked(residual, z, g[1:2], joints, seen().stamp_ns)[0]) == heads

@@ -46,11 +46,12 @@ def make_high(config: str) -> Ahead:
 def make_low(config: str) -> FollowPlanner:
     """The level that finds the motion."""
     from hjepa.planning.follow import FollowPlanner
-    from hjepa.planning.gradient import GaussNewton
+    from hjepa.planning.searches import make_planner
     from robots.spec import load_spec
 
     c = ReachSettings.model_validate_json(config)
-    return FollowPlanner(level(c)[0], load_spec(c.robot.name), GaussNewton(), follow_config(c))
+    planner = make_planner(c.low.planner, c.low.candidates, c.low.elites, horizon=c.low.chunks)
+    return FollowPlanner(level(c)[0], load_spec(c.robot.name), planner, follow_config(c))
 
 
 def weights_path(config: ReachSettings) -> Path:

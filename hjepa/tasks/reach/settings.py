@@ -39,7 +39,12 @@ class LowSection(Section):
     latency_ms: int = key(20, "planning time (ms) charged to the clock", ge=0)
     budget_ms: int = key(15, "realtime: no iteration is begun that would end later than this (ms)", ge=1)
     chunks: int = key(2, "actions planned ahead, 100 ms each", ge=1, le=4)
-    iterations: int = key(10, "Gauss-Newton iterations of a plan", ge=1)
+    planner: Literal["gradient", "cem", "icem", "mppi"] = key(
+        "gradient", "the search: Gauss-Newton, or one that samples"
+    )
+    iterations: int = key(10, "iterations of a plan", ge=1)
+    candidates: int = key(128, "cem, icem, mppi: motions drawn per iteration", ge=2)
+    elites: int = key(12, "cem, icem, mppi: best candidates kept per iteration", ge=2)
     valid_ms: int = key(300, "how long (ms) a command may be followed without a newer one", ge=50)
     tolerance: float = key(0.05, "distance of the predicted from the wanted glimpse that costs 1/2", gt=0)
     effort: float = key(1.0, "weight of the share of the joints' acceleration used", ge=0)
