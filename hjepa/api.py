@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -264,13 +264,27 @@ def reference() -> Reference:
     return humans()
 
 
-def collect(config: Config, out: Path, *, swings: int, workers: int, on_progress: Report | None = None) -> int:
-    """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there."""
-    from hjepa.training.pipeline import SwingRun, collect_swings
+def collect(
+    config: Config, out: Path, *, swings: int, workers: int, ray: str | None = None, on_progress: Report | None = None
+) -> int:
+    """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there.
 
-    chosen = SwingRun(seed=config.task.seed)
+    ray: address of a Ray cluster that makes them, or 'local' for one of `workers` on this machine.
+    """
+    from hjepa.training.pipeline import SwingRun, collect_swings
+    from hjepa.training.shards import processes
+    from hjepa.training.spread_ray import ray_workers
+
+    spec, chosen = load_spec(config.robot.name), SwingRun(seed=config.task.seed)
     chosen = replace(chosen, collect=replace(chosen.collect, swings=swings, seed=config.task.seed))
-    return collect_swings(load_spec(config.robot.name), WORLD, out, chosen, workers=workers, progress=on_progress)
+    lost: list[str] = []
+
+    def report(done: int, total: int, figures: Mapping[str, float]) -> None:
+        if on_progress:
+            on_progress(done, total, {**figures, "shards lost and dealt again": len(lost)} if lost else figures)
+
+    with nullcontext(processes(workers)) if ray is None else ray_workers(ray, workers, lost.append) as spread:
+        return collect_swings(spec, WORLD, out, chosen, spread=spread, progress=report)
 
 
 def lessons(spec: RobotSpec, strokes: int, seed: int) -> list[tuple[RobotState, Launch, int]]:

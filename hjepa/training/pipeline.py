@@ -31,6 +31,7 @@ from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining, train_high
 from hjepa.training.progress import Writer, tell
 from hjepa.training.rally import RallyTraining
+from hjepa.training.shards import Spread, processes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, train_tactics
 from hjepa.training.teacher import Events, teach
 from hjepa.training.train_low import LowRun, train, with_seed
@@ -64,7 +65,13 @@ def launches(real: int, drawn: int, seed: int) -> tuple[Array, Array, Array]:
 
 
 def collect_swings(
-    spec: RobotSpec, world: str, out: Path, run: SwingRun, *, workers: int = 2, progress: Progress | None = None
+    spec: RobotSpec,
+    world: str,
+    out: Path,
+    run: SwingRun,
+    *,
+    spread: Spread = processes(2),  # noqa: B008 (keeps no state)
+    progress: Progress | None = None,
 ) -> int:
     """Fill `out` with swings; `world` is 'module:Class' of a World taking a RobotSpec. Returns how many are there."""
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +81,7 @@ def collect_swings(
         if progress:
             progress(0, total, figures)
 
-    events = _events(spec, out / EVENTS, run, workers, tell)
+    events = _events(spec, out / EVENTS, run, spread, tell)
     codec = out / CODEC
     if not codec.exists():
         torch.set_num_threads(1)
@@ -89,19 +96,19 @@ def collect_swings(
         events,
         run.collect,
         out,
-        workers=workers,
+        spread=spread,
         progress=None if progress is None else lambda done, whole: progress(done, whole, {}),
     )
 
 
 def _events(
-    spec: RobotSpec, path: Path, run: SwingRun, workers: int, tell: Callable[[Mapping[str, float]], None]
+    spec: RobotSpec, path: Path, run: SwingRun, spread: Spread, tell: Callable[[Mapping[str, float]], None]
 ) -> Events:
     """The teacher's events, from `path` if they are there."""
     if path.exists():
         return Events(**load_arrays(path, Events._fields, "file of the teacher's events", "delete it and run again"))
     tell({"launches for the teacher": float(run.real + run.drawn)})
-    events = teach(spec, *launches(run.real, run.drawn, run.seed), run.per_launch, run.seed, workers)
+    events = teach(spec, *launches(run.real, run.drawn, run.seed), run.per_launch, run.seed, spread)
     save_arrays(path, events._asdict())
     return events
 
