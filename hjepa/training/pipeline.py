@@ -31,6 +31,7 @@ from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining, train_high
 from hjepa.training.progress import Writer, tell
 from hjepa.training.rally import RallyTraining
+from hjepa.training.ranks import ALONE, Ranks
 from hjepa.training.shards import Spread, processes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, train_tactics
 from hjepa.training.teacher import Events, teach
@@ -113,7 +114,7 @@ def _events(
     return events
 
 
-def train_high_level(out: Path, seed: int, progress: Progress | None, writer: Any) -> Path:
+def train_high_level(out: Path, seed: int, progress: Progress | None, writer: Any, ranks: Ranks = ALONE) -> Path:
     """Train the high level on the real strokes; returns the path of the weights."""
     torch.set_num_threads(1)
     run = HighTraining(seed=seed, encoder=EncoderTraining(seed=seed), rally=RallyTraining(seed=seed))
@@ -123,7 +124,7 @@ def train_high_level(out: Path, seed: int, progress: Progress | None, writer: An
         if progress:
             progress(step + 1 + (first if "support" in figures else 0), total, figures)
 
-    return train_high(out, run, report, writer)
+    return train_high(out, run, report, writer, ranks)
 
 
 def train_rally_level(
@@ -155,6 +156,7 @@ def train_low_level(
     writer: Any = None,
     run: LowRun = LowRun(),  # noqa: B008 (frozen value)
     flights: tuple[int, int] = (7000, 3000),
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Train the low level on the swings in `data`; returns the path of the weights.
 
@@ -164,7 +166,8 @@ def train_low_level(
     swings = load_swings(data)
     x0, v0, _ = launches(*flights, seed)
     codec = load_codec(data / CODEC)
-    path = train(spec, codec, swings, (x0, v0), high, with_seed(run, seed), out, progress=progress, writer=writer)
+    run = with_seed(run, seed)
+    path = train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer, ranks=ranks)
     alarms = load_low(path).header["alarms"]
     if alarms:
         raise WeightsError(f"the low level in '{path}' lost the stroke: {', '.join(alarms)} too large")

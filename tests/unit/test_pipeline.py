@@ -67,7 +67,7 @@ def test_training_takes_the_data_as_collected_and_its_alarm_is_loud(
 ) -> None:
     asked = {}
 
-    def train(spec, codec, swings, flights, high, run, out, *, progress, writer):
+    def train(spec, codec, swings, flights, high, run, out, *, progress, writer, ranks):
         asked.update(swings=len(swings.latent), flights=len(flights[0]), seed=run.level.seed, codec=codec)
         save_low(out / "low.safetensors", tiny.low()._replace(header={"alarms": alarms}))
         return out / "low.safetensors"
