@@ -120,7 +120,7 @@ def losses(ranks: Ranks = ALONE) -> dict[str, tuple[nn.Module, Loss]]:
     return {
         "encoder": (
             high,
-            lambda k: encoder_loss(high, ranks.part(chain), ENCODER, SIGReg(), generator(), ranks),
+            lambda k: encoder_loss(high, ranks.part(chain), ENCODER, SIGReg().to(ranks.device), generator(), ranks),
         ),
         "rally": (frozen, lambda k: rally_loss(frozen, ranks.part(rallies), RALLY, generator(), ranks)),
         "low": (level, lambda k: low_loss(level, ranks.part(swings), LOW.level, generator(), None, ranks)),
@@ -136,6 +136,7 @@ def gradients(ranks: Ranks = ALONE) -> dict[str, Tensor]:
     out = {}
     for name, (module, loss) in losses(ranks).items():
         module.zero_grad()
+        module.to(ranks.device)
         stepped = ranks.averaged(module, loss)
         stepped(0)[0].backward()
         out |= {f"{name} {k}": p.grad.clone() for k, p in module.named_parameters() if p.grad is not None}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.fx.experimental._config
 from torch import Tensor
 
 from hjepa.errors import ConfigError, WeightsError
@@ -122,6 +123,18 @@ def test_a_device_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         chosen("cuda", 2)
     with joined("cpu") as ranks:
         assert ranks == Ranks()
+
+
+@pytest.mark.parametrize("name", ["encoder", "rally", "low", "vicreg"])
+def test_a_loss_makes_no_tensor_on_another_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for CUDA where there is none: tensors without values, which refuse to be mixed with the CPU's."""
+    monkeypatch.setattr(Tensor, "__float__", lambda self: 0.0)
+    meta = torch.device("meta")
+    module, loss = ranked.losses(Ranks(device=meta))[name]
+    module.to(meta)
+    with torch.fx.experimental._config.patch(meta_nonzero_assume_all_nonzero=True):
+        loss(0)[0].backward()
+    assert {p.grad.device for p in module.parameters() if p.grad is not None} == {meta}
 
 
 @pytest.mark.gpu
