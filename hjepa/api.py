@@ -321,9 +321,9 @@ def train(
     `high` and `low` use a device (auto, cpu or cuda) and all processes that torchrun started; the others do not.
     """
     build.use_one_thread()
-    out.mkdir(parents=True, exist_ok=True)
     if level in ("high", "low"):
         return _train_on_ranks(level, config, data, out, on_progress, device)
+    out.mkdir(parents=True, exist_ok=True)
     from torch.utils.tensorboard import SummaryWriter
 
     from hjepa.training import pipeline
@@ -366,6 +366,7 @@ def _train_on_ranks(level: str, config: Config, data: Path, out: Path, on_progre
     from hjepa.training.ranks import joined
 
     with joined(device) as ranks, ExitStack() as stack:
+        out.mkdir(parents=True, exist_ok=True)
         curves = str(out / "curves" / level)
         writer = stack.enter_context(closing(SummaryWriter(curves))) if ranks.leads else None
         progress = on_progress if ranks.leads else None
