@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ AHEAD = 2  # jobs under way for each core
 TRIES = 4  # times a job is dealt before its loss is an error
 REACH_S = 5.0  # to wait for a head that does not answer; Ray itself would wait for minutes
 _ENVIRONMENT = {"env_vars": {"OMP_NUM_THREADS": "1"}}  # as many small networks as cores
-_ALLOWED = "local, auto, HOST:PORT or ray://HOST:PORT of one that was begun with `ray start --head`"
+_ALLOWED = "local, auto, HOST:PORT or ray://HOST:PORT of a `ray start --head`, with its token in RAY_AUTH_TOKEN"
 
 
 @contextmanager
@@ -103,10 +104,9 @@ def _checked(common: tuple[Callable[[Any, Any], Any], str, Any], job: Any) -> An
 
 def _mistake(error: Any) -> Exception:
     """What to raise for an error of the work itself (a RayTaskError): a user's mistake without Ray's traceback."""
-    if isinstance(error.cause, ModuleNotFoundError):
-        return WorkerError(
-            f"a worker lacks the package '{error.cause.name}': pip install 'hjepa[learn,sim,cluster]' there"
-        )
+    missing = re.search(r"No module named '([^']+)'", str(error))
+    if missing:
+        return WorkerError(f"a worker lacks the package '{missing[1]}': pip install 'hjepa[learn,sim,cluster]' there")
     return error.cause if isinstance(error.cause, HjepaError) else error
 
 

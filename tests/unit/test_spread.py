@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -80,6 +81,14 @@ def test_a_job_whose_worker_was_killed_is_dealt_again_and_told(on_ray: Spread, t
 def test_a_job_that_kills_every_worker_is_an_error(on_ray: Spread, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=f"job 0 lost its worker {TRIES} times"):
         list(on_ray(die_first, str(tmp_path), [9]))
+
+
+def test_a_package_that_workers_lack_is_named(on_ray: Spread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "only_here.py").write_text("def work(shared, job):\n    return job\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    work = importlib.import_module("only_here").work
+    with pytest.raises(WorkerError, match="a worker lacks the package 'only_here': pip install"):
+        list(on_ray(work, None, range(2)))
 
 
 @pytest.mark.parametrize(
