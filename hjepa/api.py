@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -270,13 +270,27 @@ def reference() -> Reference:
     return humans()
 
 
-def collect(config: Config, out: Path, *, swings: int, workers: int, on_progress: Report | None = None) -> int:
-    """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there."""
-    from hjepa.training.pipeline import SwingRun, collect_swings
+def collect(
+    config: Config, out: Path, *, swings: int, workers: int, ray: str | None = None, on_progress: Report | None = None
+) -> int:
+    """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there.
 
-    chosen = SwingRun(seed=config.task.seed)
+    ray: address of a Ray cluster that makes them, or 'local' for one of `workers` on this machine.
+    """
+    from hjepa.training.pipeline import SwingRun, collect_swings
+    from hjepa.training.shards import processes
+    from hjepa.training.spread_ray import ray_workers
+
+    spec, chosen = load_spec(config.robot.name), SwingRun(seed=config.task.seed)
     chosen = replace(chosen, collect=replace(chosen.collect, swings=swings, seed=config.task.seed))
-    return collect_swings(load_spec(config.robot.name), WORLD, out, chosen, workers=workers, progress=on_progress)
+    lost: list[str] = []
+
+    def report(done: int, total: int, figures: Mapping[str, float]) -> None:
+        if on_progress:
+            on_progress(done, total, {**figures, "shards lost and dealt again": len(lost)} if lost else figures)
+
+    with nullcontext(processes(workers)) if ray is None else ray_workers(ray, workers, lost.append) as spread:
+        return collect_swings(spec, WORLD, out, chosen, spread=spread, progress=report)
 
 
 def lessons(spec: RobotSpec, strokes: int, seed: int) -> list[tuple[RobotState, Launch, int]]:
@@ -302,6 +316,7 @@ def train(
     workers: int = 2,
     on_progress: Report | None = None,
     played: Rallies | None = None,
+    device: str = "auto",
 ) -> Path:
     """Train `high` (from the real strokes), `rally` (from real rallies, and those `played`), `cover` (from strokes that
     the configured agent plays from many places, into `data`), `observer` (from watching it play, into `data`), `low`
@@ -309,16 +324,17 @@ def train(
     classical agent plays, in so many processes, into `data`).
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
+    `high` and `low` use a device (auto, cpu or cuda) and all processes that torchrun started; the others do not.
     """
     build.use_one_thread()
+    if level in ("high", "low"):
+        return _train_on_ranks(level, config, data, out, on_progress, device)
     out.mkdir(parents=True, exist_ok=True)
     from torch.utils.tensorboard import SummaryWriter
 
     from hjepa.training import pipeline
 
     with closing(SummaryWriter(str(out / "curves" / level))) as writer:
-        if level == "high":
-            return pipeline.train_high_level(out, config.task.seed, on_progress, writer)
         if level == "rally":
             return pipeline.train_rally_level(out, config.task.seed, on_progress, writer, played)
         spec = load_spec(config.robot.name)
@@ -333,20 +349,36 @@ def train(
 
             watching = feinting.ObserverTraining(seed=config.task.seed)
             return feinting.train_observer(config, data, out, watching, workers, on_progress)
-        if level == "bc":
-            return pipeline.train_clone(
-                spec,
-                WORLD,
-                partial(ClassicalAgent, config=build.timing_of(config)),
-                lessons(spec, LESSONS, config.task.seed),
-                data,
-                out / build.FILES["bc"],
-                config.task.seed,
-                replan_period_ms=config.low.replan_period_ms,
-                workers=workers,
-                progress=on_progress,
-                writer=writer,
-            )
+        return pipeline.train_clone(
+            spec,
+            WORLD,
+            partial(ClassicalAgent, config=build.timing_of(config)),
+            lessons(spec, LESSONS, config.task.seed),
+            data,
+            out / build.FILES["bc"],
+            config.task.seed,
+            replan_period_ms=config.low.replan_period_ms,
+            workers=workers,
+            progress=on_progress,
+            writer=writer,
+        )
+
+
+def _train_on_ranks(level: str, config: Config, data: Path, out: Path, on_progress: Report | None, device: str) -> Path:
+    """`high` or `low`, in the processes that torchrun started or this one alone; the first of them reports."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from hjepa.training import pipeline
+    from hjepa.training.ranks import joined
+
+    with joined(device) as ranks, ExitStack() as stack:
+        out.mkdir(parents=True, exist_ok=True)
+        curves = str(out / "curves" / level)
+        writer = stack.enter_context(closing(SummaryWriter(curves))) if ranks.leads else None
+        progress = on_progress if ranks.leads else None
+        if level == "high":
+            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks)
         fresh = out / build.FILES["high"]
         high = build.load_high(fresh if fresh.exists() else build.weights_path(config, "high"))
-        return pipeline.train_low_level(spec, data, high, out, config.task.seed, on_progress, writer)
+        spec = load_spec(config.robot.name)
+        return pipeline.train_low_level(spec, data, high, out, config.task.seed, progress, writer, ranks=ranks)

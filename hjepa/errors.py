@@ -55,6 +55,10 @@ class LinkTimeout(LinkError):
     """A peer did not answer, or did not appear, in time."""
 
 
+class WorkerError(HjepaError):
+    """Workers on other machines cannot be used, or work given to them was lost again and again."""
+
+
 class NodeDied(HjepaError):
     """A node of a graph ended by itself; `exit_code` is its own (negative: the signal that killed it)."""
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from hjepa.cli import babble, files, options
 from hjepa.cli.progress import reporter
 from hjepa.config import load
+from hjepa.errors import ConfigError
 from hjepa.tasks.catalog import Asked
 
 DATA = Path("data/swings")
@@ -22,6 +23,10 @@ def collect(
     out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help=f"Where the shards go ({DATA}).")] = None,
     swings: Annotated[int | None, typer.Option("--swings", min=1, help="How many swings in all (10000).")] = None,
     workers: options.Workers = 2,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Collect on a Ray cluster: local, auto, HOST:PORT, ray://..."),
+    ] = None,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
     driver: Annotated[
@@ -42,18 +47,21 @@ def collect(
 ) -> None:
     """Fill a data set of swings in parallel processes; with --driver, record how any robot moves.
 
-    Started again it goes on where it was; a killed run loses at most the shard each process was writing. With --driver
+    Started again it goes on where it was; a killed run loses at most the shard each process was making. With --ray the
+    workers of a cluster make them (`local`: --workers on this machine), and they are written here. With --driver
     the robot babbles around home, or follows a recorded motion, within a share of its limits; CONFIG plays no part, and
     --set is for the driver. Example: `hjepa collect --driver ideal --robot panda --minutes 2 --out data/panda`
     """
     if driver is not None:
+        if ray is not None:
+            raise ConfigError("--ray: a driver moves its robot from this machine; allowed: leave it out")
         babble.collect_motion(
             driver, robot, out, minutes=minutes, speed=speed, motion=motion, tracker=tracker, tracker_sets=tracker_sets,
             sets=sets, seed=seed or 0, present=present,
         )  # fmt: skip
         return
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"swings": swings}, **keys)
+    other = options.other_task(config, sets, {"swings": swings, "ray": ray}, **keys)
     if other is not None:
         other.task.collect(other.config, Asked(data=out, workers=workers))
         return
@@ -64,5 +72,5 @@ def collect(
 
     console = Console()
     with reporter(console, "swings") as report:
-        kept = api.collect(settings, out, swings=swings or SWINGS, workers=workers, on_progress=report)
+        kept = api.collect(settings, out, swings=swings or SWINGS, workers=workers, ray=ray, on_progress=report)
     console.print(f"{kept} swings in {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
@@ -53,6 +54,16 @@ Agent = Annotated[str | None, typer.Option("--agent", help=f"Who plays: {', '.jo
 Clock = Annotated[
     str | None, typer.Option("--clock", help="lockstep: deterministic simulated time; realtime: nobody waits.")
 ]
+
+
+def ranks() -> int:
+    """How many processes torchrun started; 1: this one, by hand."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def first_of_ranks() -> bool:
+    """Whether this process is the one that speaks for all that torchrun started."""
+    return ranks() == 1 or os.environ["RANK"] == "0"
 
 
 def changes(sets: Sequence[str] | None, **keys: object) -> list[str]:

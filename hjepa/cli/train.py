@@ -13,7 +13,7 @@ from hjepa.cli import babble, files, options
 from hjepa.cli.collect import DATA
 from hjepa.cli.progress import reporter
 from hjepa.config import load
-from hjepa.errors import DataError
+from hjepa.errors import ConfigError, DataError
 from hjepa.tasks.catalog import Asked
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class LevelName(StrEnum):
     cover = "cover"
     observer = "observer"
     bc = "bc"
+
+
+SPREAD = (LevelName.low, LevelName.high)  # may train in several processes, or on CUDA
 
 
 def train(
@@ -61,6 +64,10 @@ def train(
         "runs/train"
     ),
     workers: options.Workers = 2,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="high, low: auto (CUDA where it is), cpu, cuda."),
+    ] = None,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
     sets: options.Sets = None,
@@ -68,9 +75,15 @@ def train(
     """Train a level, or `bc`; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
 
     Started again it goes on from the last checkpoint. Train `high` first: its embeddings are the low level's goals.
+    `torchrun --nproc-per-node 2 -m hjepa.cli train low` trains `low`, or `high`, in two processes: a step is the same.
     """
+    console = Console(quiet=not options.first_of_ranks())
+    if options.ranks() > 1 and level not in SPREAD:
+        raise ConfigError(f"{level.value} trains in one process, not in {options.ranks()}; allowed: low, high")
+    if device and level not in SPREAD:
+        raise ConfigError(f"--device: {level.value} trains on the CPU; allowed: leave it out, or low, high")
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {}, **keys)
+    other = options.other_task(config, sets, {"device": device}, **keys)
     if other is not None:
         if recordings:
             data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
@@ -92,9 +105,11 @@ def train(
     played = _played(recordings or [])
     from hjepa import api
 
-    console = Console()
     with reporter(console, f"train {level.value}") as report:
-        weights = api.train(level.value, settings, folder, out, workers=workers, on_progress=report, played=played)
+        weights = api.train(
+            level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
+            device=device or "auto",
+        )  # fmt: skip
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")
 
 

@@ -68,7 +68,11 @@ def save_codec(path: Path, codec: MotorCodec, header: dict[str, Any]) -> None:
 
 def load_codec(path: Path) -> MotorCodec:
     """A frozen motor codec."""
-    tensors, header = load(path)
+    return codec_of(*load(path))
+
+
+def codec_of(tensors: dict[str, Tensor], header: dict[str, Any]) -> MotorCodec:
+    """A frozen motor codec from what its file holds."""
     codec = MotorCodec(MotorConfig(**header["motor"]))
     load_module(codec, tensors, "motor")
     return codec.eval().requires_grad_(False)

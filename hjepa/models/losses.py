@@ -34,7 +34,7 @@ class SIGReg(nn.Module):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Samples (N, D) -> mean statistic over the directions, a scalar; 0 would be exactly Gaussian."""
-        direction = torch.randn(x.shape[1], self.directions, generator=generator, dtype=x.dtype, device=x.device)
+        direction = torch.randn(x.shape[1], self.directions, generator=generator, dtype=x.dtype).to(x.device)
         projected = x @ (direction / direction.norm(dim=0, keepdim=True))  # (N, P)
         angle = projected[..., None] * self.t  # (N, P, T)
         error = (angle.cos().mean(0) - self.target) ** 2 + angle.sin().mean(0) ** 2  # (P, T)

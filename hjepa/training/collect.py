@@ -1,14 +1,15 @@
 """Collects executed swings: latents near the teacher's events, decoded, driven by the simulated robot, recorded.
 
 A swing starts where the last one left the robot. Racket motion does not depend on the shuttle, so no shuttle is needed
-here: dataset.py pairs swings with flights. Shards are written whole (temporary name, then renamed): a killed run loses
-at most the shard in the making, and a second call goes on behind the last one. Legend: J joints, P samples before the
-event, Q after it, R racket instants (1 ms).
+here: pairs.py pairs swings with flights. Shards are made by workers and written here, whole (temporary name, then
+renamed): a killed run loses at most the shards in the making, and a second call makes those that are missing. Whoever
+makes a shard, it is the same: it follows from the seed and its number. Legend: J joints, P samples before the event,
+Q after it, R racket instants (1 ms).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,9 @@ import torch
 from hjepa import motion, stroke
 from hjepa.arrays import load_arrays, save_arrays
 from hjepa.errors import DataError
-from hjepa.models.checkpoint import load_codec
+from hjepa.models import checkpoint
 from hjepa.models.motor import MotorCodec
-from hjepa.training.shards import connected, spread
+from hjepa.training.shards import Spread, connected, processes
 from hjepa.training.teacher import Events
 from hjepa.types import NS, Array, Launch, RobotSpec, RobotState
 
@@ -60,14 +61,15 @@ class Swings(NamedTuple):
     w_rad_s: Array  # (N, R, 3)
 
 
-class _Job(NamedTuple):
-    shard: int
+class _Shared(NamedTuple):
+    """What every shard of a collection needs; no paths, for workers may be on other machines."""
+
     spec: RobotSpec
     world: str  # 'module:Class' of a World taking a RobotSpec
-    codec: str  # path
+    codec: Mapping[str, Array]
+    header: dict[str, Any]
     events: Events
     config: CollectConfig
-    out: str
 
 
 def collect(
@@ -78,18 +80,20 @@ def collect(
     config: CollectConfig,
     out: Path,
     *,
-    workers: int = 2,
+    spread: Spread = processes(2),  # noqa: B008 (keeps no state)
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Fill `out` with shards; returns the number of swings there. `progress(done, total)` is called per shard."""
     out.mkdir(parents=True, exist_ok=True)
     shards = -(-config.swings // config.shard)
     todo = [k for k in range(shards) if not _shard_path(out, k).exists()]
-    jobs = [_Job(k, spec, world, str(codec_path), events, config, str(out)) for k in todo]
+    tensors, header = checkpoint.load(codec_path)
+    shared = _Shared(spec, world, {k: v.numpy() for k, v in tensors.items()}, header, events, config)
     done = shards - len(todo)
     if progress:
         progress(done * config.shard, shards * config.shard)
-    for _ in spread(_collect_shard, jobs, workers):
+    for k, columns in spread(_make_shard, shared, todo):
+        save_arrays(_shard_path(out, k), columns)
         done += 1
         if progress:
             progress(done * config.shard, shards * config.shard)
@@ -109,28 +113,26 @@ def _shard_path(out: Path, k: int) -> Path:
     return out / f"swings_{k:04d}.npz"
 
 
-def _collect_shard(job: _Job) -> int:
+def _make_shard(shared: _Shared, k: int) -> tuple[int, dict[str, Any]]:
+    """Number and arrays of shard k."""
     torch.set_num_threads(1)
-    codec = load_codec(Path(job.codec))
-    rng = np.random.default_rng([job.config.seed, job.shard])
-    with connected(job.world, job.spec) as world:
-        rows = list(_swings(world, codec, job, rng))
-    columns: dict[str, Any] = {
-        field: np.stack([row[i] for row in rows]).astype(np.float32) for i, field in enumerate(Swings._fields)
-    }
-    save_arrays(_shard_path(Path(job.out), job.shard), columns)
-    return job.shard
+    codec = checkpoint.codec_of({name: torch.tensor(x) for name, x in shared.codec.items()}, shared.header)
+    rng = np.random.default_rng([shared.config.seed, k])
+    with connected(shared.world, shared.spec) as world:
+        rows = list(_swings(world, codec, shared, rng))
+    fields = enumerate(Swings._fields)
+    return k, {field: np.stack([row[i] for row in rows]).astype(np.float32) for i, field in fields}
 
 
-def _swings(world: Any, codec: MotorCodec, job: _Job, rng: np.random.Generator) -> Iterator[tuple[Array, ...]]:
-    spec, c = job.spec, job.config
+def _swings(world: Any, codec: MotorCodec, shared: _Shared, rng: np.random.Generator) -> Iterator[tuple[Array, ...]]:
+    spec, c = shared.spec, shared.config
     state = RobotState(_start(spec, rng), np.zeros(spec.joints))
     for n in range(c.shard):
         if n % 25 == 24:  # now and then from a fresh place, so that a shard is not one long walk
             state = RobotState(_start(spec, rng), np.zeros(spec.joints))
         now = stroke.JointState(state.q_rad, state.dq_rad_s, np.zeros(spec.joints))
-        latent, time_s = _choose(codec, spec, job.events, now, c, rng)
-        later = _choose(codec, spec, job.events, now, c, rng)[0] if rng.random() < c.switch_share else None
+        latent, time_s = _choose(codec, spec, shared.events, now, c, rng)
+        later = _choose(codec, spec, shared.events, now, c, rng)[0] if rng.random() < c.switch_share else None
         row, state = _execute(world, codec, spec, now, latent, later, time_s, rng)
         yield row
 

@@ -20,6 +20,7 @@ from hjepa.models.losses import SIGReg, effective_rank
 from hjepa.training.chains import Chains, chain_rows, chains
 from hjepa.training.progress import Report, Step, Writer, keep, resume, tell
 from hjepa.training.rallies import Pool, Rows
+from hjepa.training.ranks import ALONE, Ranks
 
 CHAIN = 4  # strokes of a chain: predictions of up to three steps
 
@@ -49,35 +50,44 @@ def train_encoder(
     pool: Pool,
     report: Report | None = None,
     writer: Writer | None = None,
+    ranks: Ranks = ALONE,
 ) -> HighModel:
     """The first stage; goes on from `out`/encoder.pt if it is there."""
     torch.manual_seed(config.seed)
     high = HighModel(model)
     set_statistics(high, pool, np.random.default_rng([config.seed, 1]))
+    high.to(ranks.device)
     parts = (high.encoder, high.action, high.predictor, high.inverse, high.read_linear, high.read_type)
     parameters = [p for part in parts for p in part.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, total_steps=config.steps, pct_start=0.1)
-    first = resume(out / "encoder.pt", config, high, optimiser, schedule)
-    sigreg = SIGReg()
+    first = ranks.agree(resume(out / "encoder.pt", config, high, optimiser, schedule), out / "encoder.pt")
+    sigreg = SIGReg().to(ranks.device)
     draw = Sampler(pool)
-    for step in range(first, config.steps):
+
+    def step_loss(step: int) -> Step:
         rng = np.random.default_rng([config.seed, 2, step])
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         high.train()
         if step >= config.freeze_statistics * config.steps:
             high.encoder.project.eval()
         batch = chains(pool, chain_rows(pool, draw(config.chains, rng), CHAIN), rng, cut=0.6)
-        result = encoder_loss(high, batch, config, sigreg, generator)
+        return encoder_loss(high, ranks.part(batch), config, sigreg, generator, ranks)
+
+    stepped = ranks.averaged(high, step_loss)
+    for step in range(first, config.steps):
+        result = stepped(step)
         optimiser.zero_grad()
         result.loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 2.0)
         optimiser.step()
         schedule.step()
+        if not ranks.leads:
+            continue
         tell(step, result.parts, report, writer, "high/encoder")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             keep(out / "encoder.pt", config, step + 1, high, optimiser, schedule)
-    return high.eval()
+    return high.cpu().eval()
 
 
 class Sampler:
@@ -110,24 +120,26 @@ def set_statistics(high: HighModel, pool: Pool, rng: np.random.Generator) -> Non
 def encode_chains(high: HighModel, batch: Chains) -> Tensor:
     """(B, T, D), zeros where a chain has no stroke."""
     there = batch.there.bool()
-    s = torch.zeros(*there.shape, high.config.latent)
+    s = batch.window_m.new_zeros(*there.shape, high.config.latent)
     s[there] = high.encode(batch.window_m[there], batch.mask[there])
     return s
 
 
 def encoder_loss(
-    high: HighModel, batch: Chains, c: EncoderTraining, sigreg: SIGReg, generator: torch.Generator
-) -> Step:
-    """All terms of the first stage on one batch."""
+    high: HighModel, batch: Chains, c: EncoderTraining, sigreg: SIGReg, generator: torch.Generator,
+    ranks: Ranks = ALONE,
+) -> Step:  # fmt: skip
+    """All terms of the first stage on one batch, or on a rank's rows of it."""
     s = encode_chains(high, batch)
     there = batch.there.bool()
-    predicted = predict_chains(high, batch, s, generator)
-    error, aim = prediction_error(high, batch, s, predicted)
+    predicted = predict_chains(high, batch, s, generator, ranks)
+    error, aim = prediction_error(high, batch, s, predicted, ranks)
     full = batch.full.bool()
-    some = torch.randperm(int(full.sum()), generator=generator)[:256]  # the statistic's cost grows with samples
-    gauss = sigreg(s[full][some], generator)
-    reading = reading_loss(high, batch, s)
-    inverse, kind = inverse_and_type(high, batch, s, generator)
+    seen = ranks.whole(s)[ranks.whole(batch.full).bool()]
+    some = torch.randperm(len(seen), generator=generator)[:256]  # the statistic's cost grows with samples
+    gauss = sigreg(seen[some.to(seen.device)], generator)
+    reading = reading_loss(high, batch, s, ranks)
+    inverse, kind = inverse_and_type(high, batch, s, generator, ranks)
     loss = (
         c.prediction * error.mean()
         + c.aim * aim
@@ -155,7 +167,9 @@ def encoder_loss(
     return Step(loss, {name: float(value.detach()) for name, value in parts.items()})
 
 
-def predict_chains(high: HighModel, batch: Chains, s: Tensor, generator: torch.Generator) -> list[Tensor]:
+def predict_chains(
+    high: HighModel, batch: Chains, s: Tensor, generator: torch.Generator, ranks: Ranks = ALONE
+) -> list[Tensor]:
     """Element k: predictions k + 1 strokes ahead, (B, T - 1 - k, D): stroke t + k + 1 seen from stroke t."""
     length = s.shape[1]
     out: list[list[Tensor]] = [[] for _ in range(length - 1)]
@@ -163,7 +177,7 @@ def predict_chains(high: HighModel, batch: Chains, s: Tensor, generator: torch.G
         now, before = s[:, start], (s[:, start - 1] if start else torch.zeros_like(s[:, 0]))
         before_there = batch.there[:, start - 1] if start else torch.zeros_like(batch.there[:, 0])
         for t in range(start + 1, length):
-            keep = (torch.rand(len(s), 3, generator=generator) < 0.65).float()
+            keep = (ranks.uniform(len(s), 3, generator=generator) < 0.65).float()
             context = batch.context(t, before, before_there, batch.there[:, start], keep)
             ahead = high.predict(context, now, batch.macro[:, t])
             out[t - start - 1].append(ahead)
@@ -171,12 +185,14 @@ def predict_chains(high: HighModel, batch: Chains, s: Tensor, generator: torch.G
     return [torch.stack(steps, dim=1) for steps in out]
 
 
-def prediction_error(high: HighModel, batch: Chains, s: Tensor, predicted: list[Tensor]) -> tuple[Tensor, Tensor]:
+def prediction_error(
+    high: HighModel, batch: Chains, s: Tensor, predicted: list[Tensor], ranks: Ranks = ALONE
+) -> tuple[Tensor, Tensor]:
     """Mean squared error (T - 1,) by how many strokes ahead, and the error of the aim that predictions show."""
     errors, aims = [], []
     for k, ahead in enumerate(predicted):
         weight = batch.there[:, : -k - 1] * batch.there[:, k + 1 :]
-        total = weight.sum().clamp_min(1.0)
+        total = ranks.over(weight)
         gap = (ahead - s[:, k + 1 :]).pow(2).mean(-1)
         errors.append((gap * weight).sum() / total)
         y = high.readings(ahead)[..., :3] * high.read_scale[:3] + high.read_mean[:3]
@@ -200,29 +216,35 @@ _PRECISE = torch.tensor(
 )  # m, m, s, m, ...: an error that costs 1
 
 
-def reading_loss(high: HighModel, batch: Chains, s: Tensor) -> Tensor:
+def reading_loss(high: HighModel, batch: Chains, s: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """Smooth L1 of the readings in units that grow as the window shrinks (the data allow no better)."""
     there = batch.there.bool()
     samples = batch.mask[there].sum(-1, keepdim=True).clamp_min(4.0)
-    unit = _PRECISE.to(samples) * 40.0 / samples
+    unit = _PRECISE.to(s.device) * 40.0 / samples
     target = batch.reading[there]
     y = high.readings(s[there]) * high.read_scale + high.read_mean
     miss = torch.nan_to_num((y - target) / unit)
     weight = torch.isfinite(target) * y.new_tensor([2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    return (F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none") * weight).sum() / weight.sum()
+    return (F.smooth_l1_loss(miss, torch.zeros_like(miss), reduction="none") * weight).sum() / ranks.over(weight)
 
 
-def inverse_and_type(high: HighModel, batch: Chains, s: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def inverse_and_type(
+    high: HighModel, batch: Chains, s: Tensor, generator: torch.Generator, ranks: Ranks = ALONE
+) -> tuple[Tensor, Tensor]:
     """Inverse dynamics (s, s') -> w, and cross entropy of the type (with and without the stroke before)."""
     before, after = s[:, :-1].flatten(0, 1), s[:, 1:].flatten(0, 1)
     pair = (batch.there[:, :-1] * batch.there[:, 1:]).flatten().bool()
     macro = batch.macro[:, 1:].flatten(0, 1)
     w = high.infer(before, after)
     named = macro[:, 0] >= 0
-    inverse = F.smooth_l1_loss(w[pair, :3], scale_aim(macro[pair, 1:]))
+
+    def mean(x: Tensor) -> Tensor:
+        return x.sum() / ranks.over(torch.ones_like(x))
+
+    inverse = mean(F.smooth_l1_loss(w[pair, :3], scale_aim(macro[pair, 1:]), reduction="none"))
     some = pair & named
-    inverse = inverse + 0.1 * F.cross_entropy(w[some, 3:], macro[some, 0].long())
-    seen = pair.float() * (torch.rand(len(pair), generator=generator) < 0.8)
+    inverse = inverse + 0.1 * mean(F.cross_entropy(w[some, 3:], macro[some, 0].long(), reduction="none"))
+    seen = pair.float() * (ranks.uniform(*batch.there[:, 1:].shape, generator=generator).flatten() < 0.8)
     also = batch.there[:, 1:].flatten().bool() & named
-    kind = F.cross_entropy(high.type_logits(after, before, seen)[also], macro[also, 0].long())
-    return inverse, kind
+    kind = F.cross_entropy(high.type_logits(after, before, seen)[also], macro[also, 0].long(), reduction="none")
+    return inverse, mean(kind)

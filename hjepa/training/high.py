@@ -17,6 +17,7 @@ from hjepa.training.precision import held_out, set_precision
 from hjepa.training.progress import Report, Writer
 from hjepa.training.rallies import WINDOW, Pool, Rows, build_pool
 from hjepa.training.rally import Cache, RallyTraining, cache, code_of, replies, train_rally
+from hjepa.training.ranks import ALONE, Ranks
 
 LIMITS = {"landing_m": 0.10, "net_height_m": 0.06, "floor_s": 0.02, "aim_landing_m": 0.05, "aim_floor_s": 0.03}
 
@@ -33,7 +34,11 @@ class HighTraining:
 
 
 def train_high(
-    out: Path, config: HighTraining | None = None, report: Report | None = None, writer: Writer | None = None
+    out: Path,
+    config: HighTraining | None = None,
+    report: Report | None = None,
+    writer: Writer | None = None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Both stages from scratch, or on from where a killed run stopped; returns the weights' path.
 
@@ -43,8 +48,8 @@ def train_high(
     c = config or HighTraining()
     c = replace(c, encoder=replace(c.encoder, seed=c.seed), rally=replace(c.rally, seed=c.seed))
     pool = build_pool("train", c.simulated, c.seed)
-    high = train_encoder(out, c.encoder, HighConfig(), pool, report, writer)
-    high = train_rally(high, c.rally, pool, out, report, writer)
+    high = train_encoder(out, c.encoder, HighConfig(), pool, report, writer, ranks)
+    high = train_rally(high, c.rally, pool, out, report, writer, ranks)
     held = build_pool("val", c.held, c.seed)
     set_precision(high, held, c.seed)
     figures = evaluate_high(high, held, c.seed)
@@ -54,7 +59,9 @@ def train_high(
     if wrong:
         raise WeightsError(f"the trained high level lost the stroke, nothing written: {', '.join(wrong)}")
     path = out / "high.safetensors"
-    save_high(path, high, {"training": asdict(c), "figures": figures})
+    if ranks.leads:
+        save_high(path, high, {"training": asdict(c), "figures": figures})
+    ranks.wait()
     return path
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.errors import WeightsError
+from hjepa.training.ranks import ALONE, Ranks
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -44,22 +45,29 @@ def optimise(
     report: Report | None = None,
     writer: Writer | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Minimise `step_loss(step) -> (loss, parts)`; goes on from `checkpoint` if that exists, and writes it."""
+    """Minimise `step_loss(step) -> (loss, parts)`; goes on from `checkpoint` if that exists, and writes it.
+
+    Of several ranks the first one writes, evaluates and reports; the loss reported is that of its own rows.
+    """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         parameters, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: _one_cycle(k, config))
-    first = _resume(checkpoint, module, optimiser, schedule, config)
+    first = ranks.agree(_resume(checkpoint, module, optimiser, schedule, config), checkpoint)
     module.train()
+    stepped = ranks.averaged(module, step_loss)
     for step in range(first, config.steps):
-        loss, parts = step_loss(step)
+        loss, parts = stepped(step)
         module.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.clip)
         optimiser.step()
         schedule.step()
+        if not ranks.leads:
+            continue
         last = step + 1 == config.steps
         if step % config.report_every == 0 or last:
             values = {"loss": float(loss.detach())} | parts
@@ -102,7 +110,7 @@ def _resume(path: Path | None, module: nn.Module, optimiser: Any, schedule: Any,
     if path is None or not path.exists():
         return 0
     remedy = "give the settings it was begun with, another --out, or delete it"
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     ours, theirs = _course(config), state.get("course", {})
     if theirs != ours:
         other = ", ".join(f"{k} {v}" for k, v in theirs.items() if v != ours.get(k)) or "settings it does not tell"

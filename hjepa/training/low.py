@@ -6,6 +6,7 @@ Legend: B batch, K window slots, F slots after the event, S joint samples after 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,9 @@ from hjepa.models.motor import MotorCodec
 from hjepa.training.body import RacketKinematics
 from hjepa.training.collect import BEFORE, Swings
 from hjepa.training.pairs import Flights, Pairs
+from hjepa.training.ranks import ALONE, Ranks, device_of, moved
 from hjepa.types import Array
 
-_SIGREG = SIGReg(directions=64)
 BABBLE_PART = 4  # one row of a batch in so many also babbles: the body has learned itself before
 DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
 OTHER_NOISE_M, OTHER_DELAY, OTHER_DROPOUT = 0.030, 6, 0.06  # at most, of a worse tracker
@@ -222,20 +223,33 @@ def draw_sight(n: int, rng: np.random.Generator, noise_m: float, dropout: float,
     )
 
 
+@cache
+def _sigreg(device: torch.device) -> SIGReg:
+    return SIGReg(directions=64).to(device)
+
+
 def loss(
-    level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator, root: Tensor | None = None
-) -> tuple[Tensor, dict[str, float]]:
-    """Total loss and its parts. `root` (G, G): the upper level's metric, in which the bridge is measured too."""
-    z = level.in_context(level.encode(_forget_body(b.now, generator)), b.context)
+    level: LowLevel, b: Batch, c: LowTraining, generator: torch.Generator, root: Tensor | None = None,
+    ranks: Ranks = ALONE,
+) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+    """Total loss and its parts. `root` (G, G): the upper level's metric, in which the bridge is measured too.
+
+    Each term is a mean over rows, so that own rows do for one of several ranks, but for those against collapse.
+    """
+    z = level.in_context(level.encode(b.now), b.context)
     u = level.action(b.action.m)
     predicted = level.predictor(z, u, b.action.to_go_s)
     target = level.target(b.future)
     aim = target.detach() if c.stop_gradient else target
     parts = {"prediction": c.prediction * F.mse_loss(predicted, aim)}
     if c.regulariser == "sigreg" and c.collapse:
-        parts["collapse"] = c.collapse * sum(_SIGREG.to(e.device)(e[::2], generator) for e in (target, predicted))
+        parts["collapse"] = c.collapse * sum(
+            _sigreg(target.device)(ranks.whole(e)[::2], generator) for e in (target, predicted)
+        )
     elif c.regulariser == "vicreg" and c.collapse:
-        parts["collapse"] = c.collapse * torch.stack([t for e in (target, predicted) for t in vicreg(e)]).sum()
+        parts["collapse"] = (
+            c.collapse * torch.stack([t for e in (target, predicted) for t in vicreg(ranks.whole(e))]).sum()
+        )
     if c.bridge:
         seen = b.seen[:, None]
         sides = (predicted, target) if c.bridge_shapes else (predicted.detach(), target.detach())
@@ -297,7 +311,7 @@ def racket_error(u: Tensor, racket: Tensor) -> Tensor:
     return F.smooth_l1_loss(told, real, beta=0.1)
 
 
-def _forget_body(x: LowInput, generator: torch.Generator) -> LowInput:
+def forget_body(x: LowInput, generator: torch.Generator) -> LowInput:
     """Half the time another row's joints: the way to an event must not be guessed from where the arm happens to be."""
     keep = (torch.rand(len(x.q_rad), 1, generator=generator) < 0.5).float()
     other = torch.randperm(len(x.q_rad), generator=generator)
@@ -313,7 +327,7 @@ def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0
     rng = np.random.default_rng(seed)
     out: dict[str, float] = {}
     for to_go in (0.8, 0.4, 0.2, 0.1):
-        b = data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), to_go))
+        b = moved(data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), to_go)), device_of(level))
         z = level.in_context(level.encode(b.now), b.context)
         u = level.action(b.action.m)
         e = level.predictor(z, u, b.action.to_go_s)

@@ -31,6 +31,8 @@ from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining, train_high
 from hjepa.training.progress import Writer, tell
 from hjepa.training.rally import RallyTraining
+from hjepa.training.ranks import ALONE, Ranks
+from hjepa.training.shards import Spread, processes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, train_tactics
 from hjepa.training.teacher import Events, teach
 from hjepa.training.train_low import LowRun, train, with_seed
@@ -64,7 +66,13 @@ def launches(real: int, drawn: int, seed: int) -> tuple[Array, Array, Array]:
 
 
 def collect_swings(
-    spec: RobotSpec, world: str, out: Path, run: SwingRun, *, workers: int = 2, progress: Progress | None = None
+    spec: RobotSpec,
+    world: str,
+    out: Path,
+    run: SwingRun,
+    *,
+    spread: Spread = processes(2),  # noqa: B008 (keeps no state)
+    progress: Progress | None = None,
 ) -> int:
     """Fill `out` with swings; `world` is 'module:Class' of a World taking a RobotSpec. Returns how many are there."""
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +82,7 @@ def collect_swings(
         if progress:
             progress(0, total, figures)
 
-    events = _events(spec, out / EVENTS, run, workers, tell)
+    events = _events(spec, out / EVENTS, run, spread, tell)
     codec = out / CODEC
     if not codec.exists():
         torch.set_num_threads(1)
@@ -89,24 +97,24 @@ def collect_swings(
         events,
         run.collect,
         out,
-        workers=workers,
+        spread=spread,
         progress=None if progress is None else lambda done, whole: progress(done, whole, {}),
     )
 
 
 def _events(
-    spec: RobotSpec, path: Path, run: SwingRun, workers: int, tell: Callable[[Mapping[str, float]], None]
+    spec: RobotSpec, path: Path, run: SwingRun, spread: Spread, tell: Callable[[Mapping[str, float]], None]
 ) -> Events:
     """The teacher's events, from `path` if they are there."""
     if path.exists():
         return Events(**load_arrays(path, Events._fields, "file of the teacher's events", "delete it and run again"))
     tell({"launches for the teacher": float(run.real + run.drawn)})
-    events = teach(spec, *launches(run.real, run.drawn, run.seed), run.per_launch, run.seed, workers)
+    events = teach(spec, *launches(run.real, run.drawn, run.seed), run.per_launch, run.seed, spread)
     save_arrays(path, events._asdict())
     return events
 
 
-def train_high_level(out: Path, seed: int, progress: Progress | None, writer: Any) -> Path:
+def train_high_level(out: Path, seed: int, progress: Progress | None, writer: Any, ranks: Ranks = ALONE) -> Path:
     """Train the high level on the real strokes; returns the path of the weights."""
     torch.set_num_threads(1)
     run = HighTraining(seed=seed, encoder=EncoderTraining(seed=seed), rally=RallyTraining(seed=seed))
@@ -116,7 +124,7 @@ def train_high_level(out: Path, seed: int, progress: Progress | None, writer: An
         if progress:
             progress(step + 1 + (first if "support" in figures else 0), total, figures)
 
-    return train_high(out, run, report, writer)
+    return train_high(out, run, report, writer, ranks)
 
 
 def train_rally_level(
@@ -148,6 +156,7 @@ def train_low_level(
     writer: Any = None,
     run: LowRun = LowRun(),  # noqa: B008 (frozen value)
     flights: tuple[int, int] = (7000, 3000),
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Train the low level on the swings in `data`; returns the path of the weights.
 
@@ -157,7 +166,8 @@ def train_low_level(
     swings = load_swings(data)
     x0, v0, _ = launches(*flights, seed)
     codec = load_codec(data / CODEC)
-    path = train(spec, codec, swings, (x0, v0), high, with_seed(run, seed), out, progress=progress, writer=writer)
+    run = with_seed(run, seed)
+    path = train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer, ranks=ranks)
     alarms = load_low(path).header["alarms"]
     if alarms:
         raise WeightsError(f"the low level in '{path}' lost the stroke: {', '.join(alarms)} too large")

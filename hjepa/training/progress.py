@@ -55,7 +55,7 @@ def resume(path: Path, config: Any, module: torch.nn.Module, optimiser: Any, sch
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         if state["config"] != asdict(config):
             raise WeightsError(f"'{path}' was started with another configuration; delete it, or train elsewhere")
         module.load_state_dict(state["module"])

@@ -18,6 +18,7 @@ from torch import Tensor
 from hjepa.models.low import LowLevel
 from hjepa.models.proposal import Proposal
 from hjepa.training.low import LowData
+from hjepa.training.ranks import ALONE, Ranks
 
 TIME_S = 0.2
 
@@ -45,10 +46,11 @@ def hindsight_loss(
     rows: NDArray[np.int64],
     rng: np.random.Generator,
     c: ProposalTraining,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """The head nearest to the recorded latent is pulled to it, the others a little."""
     early = rng.uniform(c.earliest_s, c.latest_s, len(rows))
-    b = data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early)
+    b = ranks.part(data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early))
     with torch.no_grad():
         z = level.in_context(level.encode(b.now), b.context)
     x = proposal(z, b.goal, b.now.q_rad, b.now.dq_rad_s)
@@ -66,10 +68,11 @@ def energy_loss(
     wished: tuple[Tensor, Tensor],
     rng: np.random.Generator,
     c: ProposalTraining,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, dict[str, float]]:
-    """log(1 + energy) of the best head, softly, plus a little of all heads; wished: goals and their metric."""
+    """log(1 + energy) of the best head, softly, plus a little of all heads; wished: own rows' goals, their metric."""
     early = rng.uniform(c.earliest_s, c.latest_s, len(rows))
-    b = data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early)
+    b = ranks.part(data.draw(rows, rng, 0.010, 0.02, data.pairs.event_s[rows] - early))
     with torch.no_grad():
         z = level.in_context(level.encode(b.now), b.context)
     x = proposal(z, wished[0], b.now.q_rad, b.now.dq_rad_s)

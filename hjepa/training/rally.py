@@ -19,6 +19,7 @@ from hjepa.training.chains import Chains, chain_rows, chains, observe
 from hjepa.training.encoder import CHAIN, Sampler, predict_chains, prediction_error
 from hjepa.training.progress import Report, Step, Writer, keep, resume, tell
 from hjepa.training.rallies import WINDOW, Pool, Rows
+from hjepa.training.ranks import ALONE, Ranks, device_of, moved
 
 SAFE_M = 0.35  # codebook placements stay this far inside the lines and behind the net
 FAR_M = 0.7  # strokes that fall farther than this outside the safe box do not shape the codebook
@@ -55,7 +56,8 @@ def cache(high: HighModel, pool: Pool, seed: int) -> Cache:
     for rows in np.array_split(np.arange(len(pool.type)), max(1, len(pool.type) // 4096)):
         for kind, low in enumerate((WINDOW, 6)):
             seen = rng.integers(low, WINDOW + 1, len(rows))
-            out[kind].append(high.encode(*observe(pool, rows, seen, rng)))
+            window, mask = moved(observe(pool, rows, seen, rng), device_of(high))
+            out[kind].append(high.encode(window, mask).cpu())
     return Cache(*(torch.cat(parts) for parts in out))
 
 
@@ -114,32 +116,43 @@ def train_rally(
     out: Path,
     report: Report | None = None,
     writer: Writer | None = None,
+    ranks: Ranks = ALONE,
 ) -> HighModel:
     """Train everything behind the encoder; goes on from `out`/rally.pt if it is there."""
     high.eval().requires_grad_(False)
-    high.codebook.copy_(torch.from_numpy(make_codebook(pool, high.config.codes, config.seed)))
+    codebook = make_codebook(pool, high.config.codes, config.seed)
+    high.codebook.copy_(torch.from_numpy(codebook))
+    high.to(ranks.device)
     parts = (high.action, high.predictor, high.prior, high.reply, high.value, high.ending, high.named)
     parameters = [p.requires_grad_(True) for part in parts for p in part.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.rate, total_steps=config.steps, pct_start=0.1)
-    first = resume(out / "rally.pt", config, high, optimiser, schedule)
-    batches = Batches(pool, code_of(pool, high.codebook.numpy()))
+    first = ranks.agree(resume(out / "rally.pt", config, high, optimiser, schedule), out / "rally.pt")
+    batches = Batches(pool, code_of(pool, codebook))
     seen: Cache | None = None
-    for step in range(first, config.steps):
+
+    def step_loss(step: int) -> Step:
+        nonlocal seen
         if seen is None or step % config.refresh == 0:
             seen = cache(high, pool, config.seed * 1009 + step // config.refresh)
         rng = np.random.default_rng([config.seed, 3, step])
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step + 500_000)
-        result = rally_loss(high, batches.draw(seen, config.chains, rng), config, generator)
+        return rally_loss(high, ranks.part(batches.draw(seen, config.chains, rng)), config, generator, ranks)
+
+    stepped = ranks.averaged(high, step_loss)
+    for step in range(first, config.steps):
+        result = stepped(step)
         optimiser.zero_grad()
         result.loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 2.0)
         optimiser.step()
         schedule.step()
+        if not ranks.leads:
+            continue
         tell(step, result.parts, report, writer, "high/rally")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             keep(out / "rally.pt", config, step + 1, high, optimiser, schedule)
-    return high.eval().requires_grad_(False)
+    return high.cpu().eval().requires_grad_(False)
 
 
 class Batch(NamedTuple):
@@ -189,33 +202,39 @@ class Batches:
         )
 
 
-def situation(batch: Batch, generator: torch.Generator) -> tuple[Context, Tensor, Tensor]:
+def situation(batch: Batch, generator: torch.Generator, ranks: Ranks = ALONE) -> tuple[Context, Tensor, Tensor]:
     """Context before each chain's last stroke (parts dropped at random), the incoming stroke, and if it is known."""
     c = batch.chains
-    keep_parts = (torch.rand(len(batch.s), 3, generator=generator) < torch.tensor([0.8, 0.5, 0.5])).float()
+    keep_parts = (ranks.uniform(len(batch.s), 3, generator=generator) < batch.s.new_tensor([0.8, 0.5, 0.5])).float()
     context = c.context(CHAIN - 1, batch.s[:, -3], c.there[:, -3], c.there[:, -2], keep_parts)
     return context, batch.s[:, -2], c.there[:, -2]
 
 
-def rally_loss(high: HighModel, batch: Batch, config: RallyTraining, generator: torch.Generator) -> Step:
-    """All terms of the second stage on one batch."""
-    predicted = predict_chains(high, batch.chains, batch.s, generator)
-    error, aim = prediction_error(high, batch.chains, batch.s, predicted)
-    context, s_in, known = situation(batch, generator)
+def rally_loss(
+    high: HighModel, batch: Batch, config: RallyTraining, generator: torch.Generator, ranks: Ranks = ALONE
+) -> Step:
+    """All terms of the second stage on one batch, or on a rank's rows of it."""
+
+    def masked(x: Tensor, weight: Tensor) -> Tensor:
+        return (x * weight).sum() / ranks.over(weight)
+
+    predicted = predict_chains(high, batch.chains, batch.s, generator, ranks)
+    error, aim = prediction_error(high, batch.chains, batch.s, predicted, ranks)
+    context, s_in, known = situation(batch, generator, ranks)
     s = batch.s[:, -1]
-    support = _masked(
+    support = masked(
         F.nll_loss(high.code_log_prior(context, s_in), batch.code.clamp_min(0), reduction="none"),
         known * batch.real * (batch.code >= 0),
     )
     told = torch.isfinite(batch.named[:, 0]).float()
     named = torch.nan_to_num(batch.named)
     kinds = [high.named_logits(x, s_in, known) for x in (s, predicted[0][:, -1].detach())]
-    kind = torch.stack([_masked(-(named * F.log_softmax(k, dim=-1)).sum(-1), told * known) for k in kinds]).sum()
-    reply = _masked(reply_nll(high, s, context, batch.after), batch.answered)
+    kind = torch.stack([masked(-(named * F.log_softmax(k, dim=-1)).sum(-1), told * known) for k in kinds]).sum()
+    reply = masked(reply_nll(high, s, context, batch.after), batch.answered)
     won, last = batch.chains.won[:, -1], batch.chains.last[:, -1]
-    value = _masked(_bce(high.win_logit(s, s_in, known), won > 0), batch.real * (won != 0))
+    value = masked(_bce(high.win_logit(s, s_in, known), won > 0), batch.real * (won != 0))
     over, by_hitter = high.ends(s, context)
-    ending = _masked(_bce(over, last), batch.real) + _masked(_bce(by_hitter, won > 0), last * (won != 0))
+    ending = masked(_bce(over, last), batch.real) + masked(_bce(by_hitter, won > 0), last * (won != 0))
     loss = error.mean() + config.aim * aim + 0.3 * support + 0.3 * kind + 0.1 * reply + 0.5 * value + 0.5 * ending
     parts = {"loss": loss, "ahead1": error[0], "ahead3": error[-1], "aim": aim, "support": support, "named": kind}
     parts |= {"reply": reply, "value": value, "ending": ending}
@@ -231,7 +250,3 @@ def reply_nll(high: HighModel, s: Tensor, context: Context, after: Tensor) -> Te
 
 def _bce(logit: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logit, target.float(), reduction="none")
-
-
-def _masked(x: Tensor, weight: Tensor) -> Tensor:
-    return (x * weight).sum() / weight.sum().clamp_min(1.0)

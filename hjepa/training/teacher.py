@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from hjepa.stroke import JointState
 from hjepa.tasks.badminton.oracle import Oracle, OracleConfig
 from hjepa.tasks.badminton.refine import trouble
+from hjepa.training.shards import Spread, processes
 from hjepa.types import Array, RobotSpec
 
 ELEVATION_DEG = (-25.0, 58.0)  # of the launches: steeper than a careful oracle plays, or drops and smashes stay rare
@@ -26,9 +26,18 @@ class Events(NamedTuple):
     contact_m: Array  # (N, 3)
 
 
-def _from_launches(job: tuple[RobotSpec, Array, Array, Array, int, int]) -> Events:
-    spec, x0, v0, stand, per_launch, seed = job
-    rng = np.random.default_rng(seed)
+class _Chunk(NamedTuple):
+    number: int
+    x0_m: Array
+    v0_m_s: Array
+    stand_m: Array
+
+
+def _from_launches(shared: tuple[RobotSpec, int, int], chunk: _Chunk) -> tuple[int, Events]:
+    """Number and events of a chunk of launches."""
+    spec, per_launch, seed = shared
+    k, x0, v0, stand = chunk
+    rng = np.random.default_rng(seed * 10007 + k)
     oracle = Oracle(spec, OracleConfig(solved=64, candidates=800, net_margin_m=0.05, elevation_deg=ELEVATION_DEG))
     rows: list[tuple[Array, ...]] = []
     for x, v, xy in zip(x0, v0, stand, strict=True):
@@ -56,21 +65,23 @@ def _from_launches(job: tuple[RobotSpec, Array, Array, Array, int, int]) -> Even
                     found.contact_m[i],
                 )
             )
-    return Events(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+    return k, Events(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 def teach(
-    spec: RobotSpec, x0_m: Array, v0_m_s: Array, stand_m: Array, per_launch: int, seed: int, workers: int = 2
+    spec: RobotSpec,
+    x0_m: Array,
+    v0_m_s: Array,
+    stand_m: Array,
+    per_launch: int,
+    seed: int,
+    spread: Spread = processes(2),  # noqa: B008 (keeps no state)
 ) -> Events:
     """Events for launches x0, v0 (F, 3) with the base starting near stand (F, 2); deterministic for a seed.
 
     Up to `per_launch` random good candidates are kept for each launch.
     """
-    chunks = np.array_split(np.arange(len(x0_m)), max(1, len(x0_m) // 100))
-    jobs = [(spec, x0_m[c], v0_m_s[c], stand_m[c], per_launch, seed * 10007 + k) for k, c in enumerate(chunks)]
-    if workers <= 1:
-        parts = [_from_launches(job) for job in jobs]
-    else:
-        with get_context("spawn").Pool(workers) as pool:
-            parts = pool.map(_from_launches, jobs, chunksize=1)
-    return Events(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    parts = np.array_split(np.arange(len(x0_m)), max(1, len(x0_m) // 100))
+    chunks = [_Chunk(k, x0_m[c], v0_m_s[c], stand_m[c]) for k, c in enumerate(parts)]
+    found = dict(spread(_from_launches, (spec, per_launch, seed), chunks))
+    return Events(*(np.concatenate(column) for column in zip(*(found[c.number] for c in chunks), strict=True)))

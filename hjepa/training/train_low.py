@@ -24,11 +24,12 @@ from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResid
 from hjepa.planning.stroke_planner import limits_of
 from hjepa.training.collect import Swings
 from hjepa.training.loop import LoopConfig, Writer, optimise
-from hjepa.training.low import LowData, LowTraining, loss, probe, racket_error
+from hjepa.training.low import LowData, LowTraining, forget_body, loss, probe, racket_error
 from hjepa.training.low_data import Prepared, embed_strokes, held_out, prepare
 from hjepa.training.pairs import PairConfig
 from hjepa.training.precision import spread
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
+from hjepa.training.ranks import ALONE, Ranks
 from hjepa.training.searched import SearchedConfig, Wanted, add, moments, search
 from hjepa.types import Array, RobotSpec
 
@@ -64,14 +65,15 @@ def train_level(
     out: Path,
     progress: Progress | None,
     writer: Writer | None,
+    ranks: Ranks = ALONE,
 ) -> LowLevel:
     """The own body first, then the level."""
     torch.manual_seed(run.level.seed)
-    level = LowLevel(run.model, codec)
+    level = LowLevel(run.model, copy.deepcopy(codec))  # its own: what draws batches stays on the CPU
     if run.body_steps and not (out / "level.ckpt").exists():
-        learn_body(level, prepared.data, run, progress, writer)
+        learn_body(level, prepared.data, run, progress, writer, ranks)
     loop = LoopConfig(run.level.steps, rate=run.level.rate)
-    return _fit(level, prepared, root, run, loop, out / "level.ckpt", progress, writer)
+    return _fit(level, prepared, root, run, loop, out / "level.ckpt", progress, writer, ranks)
 
 
 def settle(
@@ -82,6 +84,7 @@ def settle(
     out: Path,
     progress: Progress | None,
     writer: Writer | None,
+    ranks: Ranks = ALONE,
 ) -> LowLevel:
     """The level again with the polished body held fixed: the predictor learns to read the racket as it now is."""
     if not run.settle_steps:
@@ -89,16 +92,17 @@ def settle(
     level.requires_grad_(True)
     level.action.requires_grad_(False)
     loop = LoopConfig(run.settle_steps, rate=0.6 * run.level.rate)
-    return _fit(level, prepared, root, run, loop, out / "settle.ckpt", progress, writer)
+    return _fit(level, prepared, root, run, loop, out / "settle.ckpt", progress, writer, ranks)
 
 
 def _fit(
     level: LowLevel, prepared: Prepared, root: Tensor, run: LowRun, loop: LoopConfig, checkpoint: Path,
-    progress: Progress | None, writer: Writer | None,
+    progress: Progress | None, writer: Writer | None, ranks: Ranks,
 ) -> LowLevel:  # fmt: skip
     c = run.level
     salt = [c.seed, len(checkpoint.name)]
     generator = torch.Generator().manual_seed(c.seed)
+    level, root = level.to(ranks.device), root.to(ranks.device)
 
     searched = round(run.settle_searched * c.batch) if len(prepared.searched) else 0
 
@@ -107,13 +111,9 @@ def _fit(
         rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
         if searched:
             rows[:searched] = prepared.searched[rng.integers(len(prepared.searched), size=searched)]
-        return loss(
-            level,
-            prepared.data.draw(rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors, labelled=c.labelled),
-            c,
-            generator,
-            root,
-        )
+        batch = prepared.data.draw(rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors, labelled=c.labelled)
+        batch = batch._replace(now=forget_body(batch.now, generator))  # other rows' joints: before it is parted
+        return loss(level, ranks.part(batch), c, generator, root, ranks)
 
     optimise(
         level,
@@ -123,21 +123,27 @@ def _fit(
         report=_relay(progress, loop.steps),
         writer=writer,
         evaluate=lambda: probe(level, prepared.data, prepared.held),
+        ranks=ranks,
     )
-    return level.eval().requires_grad_(False)
+    return level.cpu().eval().requires_grad_(False)
 
 
-def learn_body(level: LowLevel, data: LowData, run: LowRun, progress: Progress | None, writer: Writer | None) -> None:
+def learn_body(
+    level: LowLevel, data: LowData, run: LowRun, progress: Progress | None, writer: Writer | None,
+    ranks: Ranks = ALONE,
+) -> None:  # fmt: skip
     """Own-body babbling: which racket a latent will bring. Needs no shuttle and no simulator, so it comes first."""
+    level.to(ranks.device)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([run.level.seed, 7, k])
-        m, racket = data.babble(rng.integers(len(data), size=run.body_batch), rng)
+        m, racket = ranks.part(data.babble(rng.integers(len(data), size=run.body_batch), rng))
         error = racket_error(level.action(m), racket)
         return error, {"body": float(error.detach())}
 
     steps = run.body_steps
-    optimise(level.action, step, LoopConfig(steps, rate=2e-3), report=_relay(progress, steps), writer=writer)
+    loop = LoopConfig(steps, rate=2e-3)
+    optimise(level.action, step, loop, report=_relay(progress, steps), writer=writer, ranks=ranks)
 
 
 @torch.no_grad()
@@ -153,10 +159,10 @@ def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
 
 def train_proposal(
     level: LowLevel, prepared: Prepared, high: HighModel, spec: RobotSpec, run: LowRun, out: Path,
-    progress: Progress | None, writer: Writer | None, proposal: Proposal | None = None,
+    progress: Progress | None, writer: Writer | None, proposal: Proposal | None = None, ranks: Ranks = ALONE,
 ) -> Proposal:  # fmt: skip
     """Mode 1: hindsight first, then through the frozen energy for goals the high level would set; or refine one."""
-    c, data, pairs = run.proposal, prepared.data, prepared.data.pairs
+    c, data, pairs, ranks = run.proposal, prepared.data, prepared.data.pairs, ranks.on_cpu()
     name = "proposal.ckpt" if proposal is None else "refined.ckpt"
     if proposal is None:
         torch.manual_seed(run.level.seed + 1)
@@ -172,10 +178,10 @@ def train_proposal(
         rng = np.random.default_rng([run.level.seed + 1, len(name), k])
         if k < c.hindsight_steps:
             rows = shown[rng.integers(len(shown), size=c.batch)]
-            return hindsight_loss(proposal, level, data, rows, rng, c), {}
+            return hindsight_loss(proposal, level, data, rows, rng, c, ranks), {}
         rows = late[rng.integers(len(late), size=c.batch)]
         wished = _wished(high, prepared.s_in[torch.as_tensor(pairs.flight[rows].astype(np.int64))], rng)
-        return energy_loss(proposal, level, energy, data, rows, wished, rng, c)
+        return energy_loss(proposal, level, energy, data, rows, ranks.part(wished), rng, c, ranks)
 
     steps = c.hindsight_steps + c.energy_steps
     optimise(
@@ -185,13 +191,14 @@ def train_proposal(
         checkpoint=out / name,
         report=_relay(progress, steps),
         writer=writer,
+        ranks=ranks,
     )
     return proposal.eval().requires_grad_(False)
 
 
 def polish_body(
     level: LowLevel, proposal: Proposal, prepared: Prepared, high: HighModel, run: LowRun,
-    progress: Progress | None, writer: Writer | None,
+    progress: Progress | None, writer: Writer | None, ranks: Ranks = ALONE,
 ) -> None:  # fmt: skip
     """Own-body babbling around what will be searched: latents the proposals name, and near them.
 
@@ -199,6 +206,7 @@ def polish_body(
     """
     if not run.polish_steps:
         return
+    ranks = ranks.on_cpu()
     pool = _proposed(level, proposal, prepared, high, run)
     data, codec = prepared.data, level.codec
     learned = copy.deepcopy(level.action)
@@ -216,6 +224,7 @@ def polish_body(
             racket = torch.cat(data.kinematics(event.q_rad, event.dq_rad_s), dim=-1)
             far, far_racket = data.babble(rng.integers(len(data), size=n), rng)
             m, racket = torch.cat([m, far]), torch.cat([racket, far_racket])
+            m, racket = ranks.part((m, racket))
             free = learned(m)[:, [5, 9, 10, 11]]
         u = level.action(m)
         error, drift = racket_error(u, racket), (u[:, [5, 9, 10, 11]] - free).pow(2).mean()
@@ -223,7 +232,7 @@ def polish_body(
 
     steps = run.polish_steps
     loop = LoopConfig(steps, rate=1.5e-3, weight_decay=1e-4)
-    optimise(level.action, step, loop, report=_relay(progress, steps), writer=writer)
+    optimise(level.action, step, loop, report=_relay(progress, steps), writer=writer, ranks=ranks)
     level.eval().requires_grad_(False)
 
 
@@ -303,12 +312,14 @@ def train(
     header: dict[str, Any] | None = None,
     progress: Progress | None = None,
     writer: Writer | None = None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """All stages; returns the path of the weights, `out`/low.safetensors. Resumable: call again after a kill."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(spec, codec, swings, launches, high, run.pairs, run.level, out / "pairs.npz")
-    return fit(spec, prepared, high, run, out, header=header, progress=progress, writer=writer)
+    with ranks.leader_first():
+        prepared = prepare(spec, codec, swings, launches, high, run.pairs, run.level, out / "pairs.npz")
+    return fit(spec, prepared, high, run, out, header=header, progress=progress, writer=writer, ranks=ranks)
 
 
 def fit(
@@ -321,15 +332,16 @@ def fit(
     header: dict[str, Any] | None = None,
     progress: Progress | None = None,
     writer: Writer | None = None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """All stages on data that are ready; returns the path of the weights."""
     codec = prepared.data.codec
     high_root = torch.linalg.cholesky(high.precision.double()).T.float()
-    level = train_level(prepared, codec, high_root, run, out, progress, writer)
-    proposal = train_proposal(level, prepared, high, spec, run, out, progress, writer)
-    polish_body(level, proposal, prepared, high, run, progress, writer)
+    level = train_level(prepared, codec, high_root, run, out, progress, writer, ranks)
+    proposal = train_proposal(level, prepared, high, spec, run, out, progress, writer, ranks=ranks)
+    polish_body(level, proposal, prepared, high, run, progress, writer, ranks)
     prepared = add_searched(level, proposal, prepared, high, spec, run)
-    level = settle(level, prepared, high_root, run, out, progress, writer)
+    level = settle(level, prepared, high_root, run, out, progress, writer, ranks)
     figures = probe(level, prepared.data, prepared.held)
     if len(prepared.searched_held):
         figures |= {f"searched_{k}": v for k, v in probe(level, prepared.data, prepared.searched_held).items()}
@@ -337,10 +349,12 @@ def fit(
     if run.refine_steps:
         again = replace(run.proposal, hindsight_steps=0, energy_steps=run.refine_steps, rate=run.refine_rate)
         refine = replace(run, proposal=again)
-        proposal = train_proposal(level, prepared, high, spec, refine, out, progress, writer, proposal)
+        proposal = train_proposal(level, prepared, high, spec, refine, out, progress, writer, proposal, ranks)
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | spec.identity | {"probe": figures, "alarms": alarms, "seed": run.level.seed}
-    save_low(out / "low.safetensors", LowBundle(level, proposal, doubt(level, prepared), notes))
+    if ranks.leads:
+        save_low(out / "low.safetensors", LowBundle(level, proposal, doubt(level, prepared), notes))
+    ranks.wait()
     return out / "low.safetensors"
 
 

@@ -39,6 +39,7 @@ from hjepa.training.low_data import Prepared, prepare
 from hjepa.training.pairs import PairConfig
 from hjepa.training.pipeline import CODEC, launches
 from hjepa.training.proposal import ProposalTraining
+from hjepa.training.ranks import Ranks
 from hjepa.training.searched import SearchedConfig
 from hjepa.training.train_low import LowRun
 from robots.spec import load_spec
@@ -97,7 +98,7 @@ BODIES: dict[int, dict[str, torch.Tensor]] = {}  # by seed: the own body, learne
 learn_body = train_low.learn_body
 
 
-def learn_once(level: LowLevel, data: LowData, run: LowRun, progress: None, writer: None) -> None:
+def learn_once(level: LowLevel, data: LowData, run: LowRun, progress: None, writer: None, ranks: Ranks) -> None:
     """The own body of a seed, learned by the first variant that asks."""
     seed = run.level.seed
     if seed not in BODIES:

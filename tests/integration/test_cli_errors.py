@@ -64,6 +64,14 @@ def test_every_mistake_of_a_file_has_its_line(folder: Path, capsys: pytest.Captu
         (["train", "low", "--data", "nowhere"], "fill it with `hjepa collect --out nowhere`"),
         (["train", "low"], "fill it with `hjepa collect --out data/swings`"),
         (["train", "bc", "--workers", "0"], "'--workers'"),
+        (["train", "high", "--device", "tpu"], "--device tpu; allowed: auto, cpu, cuda"),
+        (
+            ["train", "rally", "--device", "cuda"],
+            "--device: rally trains on the CPU; allowed: leave it out, or low, high",
+        ),
+        (["train", "low", "reach", "--device", "cpu"], "--device: task 'reach' has no such option"),
+        (["collect", "reach", "--ray", "local"], "--ray: task 'reach' has no such option"),
+        (["collect", "--driver", "ideal", "--ray", "auto"], "--ray: a driver moves its robot from this machine"),
         (["config", "badminton", "--set", "world.dropout=1.5"], "must be less than 1, got 1.5"),
     ],
 )

@@ -19,7 +19,7 @@ from hjepa.launching import graph
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-NOT_OURS = {"git", "cd", "pip", "uv", "tensorboard"}  # said to the reader, nothing of ours to check
+NOT_OURS = {"git", "cd", "pip", "uv", "tensorboard", "ray"}  # said to the reader, nothing of ours to check
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -47,6 +47,8 @@ def test_command_of_the_documentation_is_valid(command: str) -> None:
         assert target_known.returncode == 0, target_known.stderr
     elif name == "hjepa":
         check_hjepa(spread_sets(words[1:]))
+    elif name == "torchrun":
+        check_hjepa(words[words.index("hjepa.cli") + 1 :])
     elif name == "python" and words[1:3] == ["-m", "pytest"]:
         assert all((ROOT / word).exists() for word in words[3:] if not word.startswith("-"))
     elif name == "python":

@@ -9,6 +9,8 @@ from hjepa.errors import DataError
 from hjepa.models.checkpoint import load_codec, save_codec
 from hjepa.training import collect as room
 from hjepa.training.collect import AFTER, BEFORE, RACKET_MS, CollectConfig, collect, decode_event, load_swings
+from hjepa.training.shards import processes
+from hjepa.training.spread_ray import ray_workers
 from hjepa.training.teacher import Events
 from tests import tiny
 
@@ -38,7 +40,7 @@ def codec_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, events: Events, codec_path: Path) -> Path:
     out = tmp_path_factory.mktemp("swings")
-    assert collect(tiny.SPEC, WORLD, codec_path, events, SETTINGS, out, workers=1) == 4
+    assert collect(tiny.SPEC, WORLD, codec_path, events, SETTINGS, out, spread=processes(1)) == 4
     return out
 
 
@@ -72,15 +74,29 @@ def test_a_killed_shard_is_done_again_and_the_others_are_not(
     (out / "swings_0000.npz").write_bytes(kept["swings_0000.npz"])
     (out / ".swings_0001.77.npz").write_bytes(kept["swings_0001.npz"][:1000])  # what a kill leaves behind
     made, told = [], []
-    original = room._collect_shard
-    monkeypatch.setattr(room, "_collect_shard", lambda job: made.append(job.shard) or original(job))
+    original = room._make_shard
+    monkeypatch.setattr(room, "_make_shard", lambda shared, k: made.append(k) or original(shared, k))
     report = lambda done, total: told.append((done, total))  # noqa: E731
-    assert collect(tiny.SPEC, WORLD, codec_path, events, SETTINGS, out, workers=1, progress=report) == 4
+    assert collect(tiny.SPEC, WORLD, codec_path, events, SETTINGS, out, spread=processes(1), progress=report) == 4
     assert made == [1]
     assert told == [(2, 4), (4, 4)]
     assert sorted(p.name for p in out.glob("[!.]*")) == ["swings_0000.npz", "swings_0001.npz"]
     for ours, theirs in zip(load_swings(out), load_swings(filled)):
         assert np.array_equal(ours, theirs)  # the same shard, bit for bit
+
+
+def test_a_cluster_makes_the_same_shards_and_only_those_that_are_missing(
+    filled: Path, tmp_path: Path, events: Events, codec_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    (tmp_path / "swings_0000.npz").write_bytes((filled / "swings_0000.npz").read_bytes())
+    told = []
+    report = lambda done, total: told.append((done, total))  # noqa: E731
+    with ray_workers("local", 2) as spread:
+        assert collect(tiny.SPEC, WORLD, codec_path, events, SETTINGS, tmp_path, spread=spread, progress=report) == 4
+    assert told == [(2, 4), (4, 4)]
+    for ours, theirs in zip(load_swings(tmp_path), load_swings(filled)):
+        assert np.array_equal(ours, theirs)
 
 
 def test_a_damaged_or_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ TABLE: dict[str, set[str]] = {
         *("torch", "safetensors", "tensorboard", "hjepa.models", "hjepa.config", "hjepa.tasks"),
         "hjepa.planning",  # mode 1 is distilled from the energy that mode 2 minimises
     },
+    "hjepa/training/spread_ray.py": {"hjepa.training"},
     "hjepa/evaluation": {"hjepa.agent", "hjepa.planning", "hjepa.tasks", "hjepa.config"},  # drivers are handed in
     "hjepa/envs": {"gymnasium", "hjepa.tasks"},  # the driver is handed in
     "hjepa/bus": {"zmq", "msgspec", "mcap", "prometheus_client"},  # nodes take any Agent or Driver by protocol
@@ -90,6 +91,7 @@ LAZY: dict[str, set[str]] = {
     "hjepa/envs": {"robots.catalog"},  # gymnasium.make names no driver: the default one, by name
     "robots/real": {"pylibfranka", "serial", "dynamixel_sdk"},
     "hjepa/deploy/examine": {"zmq", "torch"},  # if they are there
+    "hjepa/training/spread_ray.py": {"ray"},  # a cluster of machines: the extra `cluster`
 }
 # never, not even inside a function, whatever the table above comes to say
 NEVER: dict[str, set[str]] = {

@@ -14,6 +14,7 @@ from hjepa.training import pipeline
 from hjepa.training.body import BodyConfig
 from hjepa.training.collect import CollectConfig
 from hjepa.training.pipeline import SwingRun, collect_swings, launches, train_low_level
+from hjepa.training.shards import processes
 from tests import tiny
 
 pytest.importorskip("pybullet")
@@ -28,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data")
     told: list[tuple[int, int, dict]] = []
     kept = collect_swings(
-        tiny.SPEC, WORLD, out, SMALL, workers=1, progress=lambda a, b, c: told.append((a, b, dict(c)))
+        tiny.SPEC, WORLD, out, SMALL, spread=processes(1), progress=lambda a, b, c: told.append((a, b, dict(c)))
     )
     assert kept == 4
     assert told[-1][:2] == (4, 4)
@@ -50,14 +51,14 @@ def test_a_second_call_finds_everything_done(data: Path, monkeypatch: pytest.Mon
     assert {"events.npz", "codec.safetensors", "swings_0000.npz", "swings_0001.npz"} <= set(before)
     for name in ("teach", "fit_codec"):
         monkeypatch.setattr(pipeline, name, lambda *a, **k: pytest.fail("done already"))
-    assert collect_swings(tiny.SPEC, WORLD, data, SMALL, workers=1) == 4
+    assert collect_swings(tiny.SPEC, WORLD, data, SMALL, spread=processes(1)) == 4
     assert {p.name: p.stat().st_mtime_ns for p in data.iterdir()} == before
 
 
 def test_damaged_events_are_named(tmp_path: Path) -> None:
     (tmp_path / "events.npz").write_bytes(b"PK")
     with pytest.raises(DataError, match="teacher's events .* is damaged"):
-        collect_swings(tiny.SPEC, WORLD, tmp_path, SMALL, workers=1)
+        collect_swings(tiny.SPEC, WORLD, tmp_path, SMALL, spread=processes(1))
 
 
 @pytest.mark.parametrize("alarms", [[], ["target_landing_m"]])
@@ -66,7 +67,7 @@ def test_training_takes_the_data_as_collected_and_its_alarm_is_loud(
 ) -> None:
     asked = {}
 
-    def train(spec, codec, swings, flights, high, run, out, *, progress, writer):
+    def train(spec, codec, swings, flights, high, run, out, *, progress, writer, ranks):
         asked.update(swings=len(swings.latent), flights=len(flights[0]), seed=run.level.seed, codec=codec)
         save_low(out / "low.safetensors", tiny.low()._replace(header={"alarms": alarms}))
         return out / "low.safetensors"

@@ -1,0 +1,114 @@
+"""Jobs dealt out over a Ray cluster: workers on other machines, which share no disk with this one.
+
+A worker that dies, or whose machine does, takes its job with it; the job is dealt again, and counted. As many jobs are
+under way as the cluster has cores, and as many again, so that results do not pile up in Ray's store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from hjepa import __version__
+from hjepa.errors import HjepaError, WorkerError, extra
+from hjepa.training.shards import Done, Job, Shared, Spread
+
+AHEAD = 2  # jobs under way for each core
+TRIES = 4  # times a job is dealt before its loss is an error
+REACH_S = 5.0  # to wait for a head that does not answer; Ray itself would wait for minutes
+_ENVIRONMENT = {"env_vars": {"OMP_NUM_THREADS": "1"}}  # as many small networks as cores
+_ALLOWED = "local, auto, HOST:PORT or ray://HOST:PORT of a `ray start --head`, with its token in RAY_AUTH_TOKEN"
+
+
+@contextmanager
+def ray_workers(address: str, workers: int = 2, on_loss: Callable[[str], None] | None = None) -> Iterator[Spread]:
+    """A Spread over the Ray cluster at `address`, left when the block ends.
+
+    address: 'local' (a cluster of `workers` on this machine, for as long as the block runs), 'auto' (the one that runs
+    here), 'HOST:PORT' of a head, or 'ray://HOST:PORT'. `on_loss` is told of every job that was lost and dealt again.
+    WorkerError if nobody answers there; ConfigError without the package.
+    """
+    with extra("cluster"):
+        import ray
+    _answers(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_ENVIRONMENT, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise WorkerError(f"no Ray cluster at '{address}' ({_line(error)}); allowed: {_ALLOWED}") from error
+    try:
+        yield partial(_deal, on_loss or (lambda told: None))
+    finally:
+        ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """WorkerError unless somebody listens there."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("local", "auto"):
+        return
+    if not (host and colon and port.isdecimal()):
+        raise WorkerError(f"--ray {address}: no address; allowed: {_ALLOWED}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise WorkerError(f"no Ray cluster at '{address}' ({_line(error)}); allowed: {_ALLOWED}") from error
+
+
+def _deal(
+    on_loss: Callable[[str], None], work: Callable[[Shared, Job], Done], shared: Shared, jobs: Sequence[Job]
+) -> Iterator[Done]:
+    import ray
+    from ray import exceptions as e
+
+    lost = (e.WorkerCrashedError, e.NodeDiedError, e.ObjectLostError, e.OutOfMemoryError, e.LocalRayletDiedError)
+    remote = ray.remote(num_cpus=1, max_retries=0)(_checked)  # dealt again below and not by Ray, which would not tell
+    common = ray.put((work, __version__, shared))
+    waiting, tries = list(range(len(jobs)))[::-1], [0] * len(jobs)
+    under_way: dict[Any, int] = {}
+    while waiting or under_way:
+        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))  # machines come and go
+        while waiting and len(under_way) < most:
+            i = waiting.pop()
+            tries[i] += 1
+            under_way[remote.remote(common, jobs[i])] = i
+        for result in ray.wait(list(under_way))[0]:
+            i = under_way.pop(result)
+            try:
+                done = ray.get(result)
+            except e.RayTaskError as error:
+                raise _mistake(error) from None
+            except lost as error:
+                if tries[i] == TRIES:
+                    raise WorkerError(f"job {i} lost its worker {TRIES} times, last: {_line(error)}") from error
+                on_loss(f"job {i} lost its worker ({type(error).__name__}) and is dealt again")
+                waiting.append(i)
+            else:
+                yield done
+
+
+def _checked(common: tuple[Callable[[Any, Any], Any], str, Any], job: Any) -> Any:
+    """On the worker: the work, by the same version of hjepa."""
+    work, version, shared = common
+    if version != __version__:
+        raise WorkerError(f"a worker has hjepa {__version__} installed; allowed: {version}, as here")
+    return work(shared, job)
+
+
+def _mistake(error: Any) -> Exception:
+    """What to raise for an error of the work itself (a RayTaskError): a user's mistake without Ray's traceback."""
+    missing = re.search(r"No module named '([^']+)'", str(error))
+    if missing:
+        return WorkerError(f"a worker lacks the package '{missing[1]}': pip install 'hjepa[learn,sim,cluster]' there")
+    return error.cause if isinstance(error.cause, HjepaError) else error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
