@@ -2,6 +2,7 @@
 
     PYTHONPATH=. PEERS/bin/python tests/benchmarks/bench_deadlines.py --strokes 300 --workers 2 --out runs/deadlines
     python tests/benchmarks/bench_deadlines.py --agents gradient cem --deadlines 20 --strokes 50 --out runs/deadlines
+    python tests/benchmarks/bench_deadlines.py --programs bundle/programs --deadlines 20 --out runs/compiled
     python tests/benchmarks/bench_deadlines.py --table --out runs/deadlines --json runs/deadlines.json
 
 PEERS: what tests/benchmarks/peers_setup.sh made; rows `swm-...` need it. Feasible strokes of the validation matches,
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -31,15 +33,18 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
+from safetensors.torch import load
 from torch import Tensor
 
 from hjepa import api
 from hjepa.benches.peers import PeerPlanner
 from hjepa.benches.planner import where
 from hjepa.benches.situations import feasible_strokes, low_of
+from hjepa.deploy import compiled
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Starts
 from hjepa.evaluation.metrics import rate
+from hjepa.planning.programs import LowPrograms
 from hjepa.planning.protocols import Plan, Planner, Residual
 from hjepa.planning.searches import NAMES, make_planner
 
@@ -85,6 +90,7 @@ class Job(NamedTuple):
     places: tuple[int, ...]
     strokes: int
     out: str
+    programs: str = ""  # folder of compiled programs; empty: recorded
 
 
 def play(job: Job) -> str:
@@ -100,6 +106,8 @@ def play(job: Job) -> str:
     agent = system.agent("hjepa")
     low = low_of(agent)
     low.planner = ToDeadline(job.row)
+    if job.programs:
+        low.programs = compiled_programs(Path(job.programs))
     low.config = replace(low.config, budget_s=job.deadline_ms / 1e3, first_iterations=3, iterations=3)
     began, file = time.monotonic(), path(job.out, job.row, job.deadline_ms)
     with closing(system.world()) as world:
@@ -114,6 +122,17 @@ def play(job: Job) -> str:
             with file.open("a", encoding="utf-8") as log:
                 log.write(json.dumps({**line, "landing_error_m": error}) + "\n")
     return f"{job.row} {job.deadline_ms} ms: {len(job.places)} strokes, {time.monotonic() - began:.0f} s"
+
+
+def compiled_programs(folder: Path) -> LowPrograms:
+    """Those of a bundle of one's own."""
+    packages = {file.stem: file.read_bytes() for file in folder.glob("*.pt2")}
+    with tempfile.TemporaryDirectory() as unpacked:
+        functions = compiled.opened(packages, Path(unpacked))
+        for name, function in functions.items():  # called once each: then the folder is needed no more
+            pairs = load((folder.parent / "goldens" / f"{name}.safetensors").read_bytes())
+            function(*(pairs[f"in{k}"] for k in range(sum(key.startswith("in") for key in pairs))))
+    return compiled.as_programs(functions)
 
 
 def path(out: str, row: str, deadline_ms: int) -> Path:
@@ -137,7 +156,7 @@ def jobs(options: argparse.Namespace) -> list[Job]:
                 done = played_so_far(options.out, row, deadline)
                 places = tuple(k for k in range(begin, min(begin + 10, options.strokes)) if k not in done)
                 if places:
-                    out.append(Job(row, deadline, places, options.strokes, options.out))
+                    out.append(Job(row, deadline, places, options.strokes, options.out, options.programs))
     return out
 
 
@@ -185,6 +204,9 @@ def main() -> None:
     parser.add_argument("--strokes", type=int, default=100, help="feasible ones")
     parser.add_argument("--workers", type=int, default=1, help="processes; more than there are cores spoils the clock")
     parser.add_argument("--out", default="runs/deadlines")
+    parser.add_argument(
+        "--programs", default="", help="programs/ of a bundle of your own: compiled instead of recorded"
+    )
     parser.add_argument("--table", action="store_true", help="print what is there, play nothing")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
