@@ -51,7 +51,7 @@ def test_a_graph_without_both_levels_is_refused(bundle: Path, tmp_path: Path) ->
 
 
 @pytest.mark.sim
-def test_a_bundle_in_a_folder_with_an_odd_name_plays_a_stroke(bundle: Path, tmp_path: Path) -> None:
+def test_an_odd_folder_plays(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("pybullet")
     odd = tmp_path / "line 3: the #1, 'new'"
     bundle.rename(odd)
