@@ -156,7 +156,7 @@ def planner(
 
     Energies that the searches end at, their CPU-seconds, how much sooner ours comes as far. One thread.
 
-    Example: `hjepa bench planner --peers /work/peers/bin/python --json runs/planner.json`
+    Example: `hjepa bench planner --peers peers/bin/python --json runs/planner.json`
     """
     if json is not None:
         files.check_file(json)
