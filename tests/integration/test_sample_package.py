@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ T_TRACKER_WORLD = np.array([[0.0, 1.0, 0.0, -0.3], [-1.0, 0.0, 0.0, 0.1], [0.0, 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip has installed the package."""
-    if find_spec("pip") is None or find_spec("setuptools") is None:
+    # not find_spec("pip"): setuptools takes that for pip at work, and torch cannot compile in this process any more
+    if not {"pip", "setuptools"} <= {found.metadata["Name"] for found in distributions()}:
         pytest.skip("needs pip and setuptools in this environment")
     source, target = tmp_path_factory.mktemp("source") / "sample", tmp_path_factory.mktemp("site")
     shutil.copytree(SAMPLE, source)  # building writes into the source
