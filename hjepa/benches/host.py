@@ -7,12 +7,12 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hjepa import provenance
 from hjepa.types import Array
 
 
@@ -59,8 +59,16 @@ def processor() -> str:
     return next(named, platform.machine())
 
 
+def where() -> dict[str, Any]:
+    """Commit, host and versions in a line."""
+    host = f"{platform.machine()}, {os.cpu_count()} cores"
+    return {"commit": commit(), "host": host, "torch": version("torch"), "python": platform.python_version()}
+
+
 def about(load_before: float) -> dict[str, Any]:
     """Commit, kind of host, versions, and the load before and after."""
+    from hjepa import provenance  # of recordings: an environment of the peers has no package for them
+
     host = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     return {
         "commit": commit(),

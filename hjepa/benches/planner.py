@@ -11,13 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ import torch
 from torch import Tensor
 
 from hjepa.benches import limit
+from hjepa.benches.host import where
 from hjepa.benches.peers import PeerSolver
 from hjepa.benches.situations import Situation, first_searches
 from hjepa.errors import DataError
@@ -187,16 +186,6 @@ def measure(strokes: int, rounds: int, peers: bool) -> dict[str, Any]:
         bare = limits(rounds, peers, Path(folder)) if rounds else []
     about = {**where(), "load": [load, os.getloadavg()[0]], "strokes": len(situations), "rounds": rounds}
     return {"about": about, "searched": table, "faster": faster, "limit": bare}
-
-
-def where() -> dict[str, Any]:
-    """Commit, host and versions."""
-    root = Path(__file__).parents[2]
-    told = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-    )
-    host = f"{platform.machine()}, {os.cpu_count()} cores"
-    return {"commit": told.stdout.strip(), "host": host, "torch": version("torch"), "python": platform.python_version()}
 
 
 def measured(strokes: int, rounds: int, peers: Path | None) -> dict[str, Any]:

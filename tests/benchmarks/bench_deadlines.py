@@ -37,8 +37,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from hjepa import api
+from hjepa.benches.host import where
 from hjepa.benches.peers import PeerPlanner
-from hjepa.benches.planner import where
 from hjepa.benches.situations import feasible_strokes, low_of
 from hjepa.deploy import compiled
 from hjepa.evaluation.episodes import run

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -33,6 +32,7 @@ import numpy as np
 import torch
 
 from hjepa import api, build
+from hjepa.benches.host import where
 from hjepa.config import load
 from hjepa.models.checkpoint import load_codec
 from hjepa.models.high import HighConfig, load_high
@@ -288,9 +288,7 @@ def main() -> None:
         if options.only in (None, "train"):
             rows += training(data, options)
     show(rows)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    about = {"commit": commit.strip() or "unknown", "torch": torch.__version__}
-    about |= {"host": f"{platform.machine()}, {os.cpu_count()} cores", "python": platform.python_version()}
+    about = where()
     rss_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"{about}, largest child {rss_mb:.0f} MB")
     if options.json:

@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
+from hjepa.benches.host import commit
 from hjepa.evaluation.results import Recording, StrokeResult
 from hjepa.tasks.badminton.feeds import random_feed
 from hjepa.tasks.badminton.flight import fly
 from hjepa.viewer.scene import StrokeScene, scene_of
 from hjepa.viewer.video import write_video
 from robots.spec import load_spec
-from tests.benchmarks.bench_sim import commit
 
 
 def scenes(count: int) -> list[StrokeScene]:
