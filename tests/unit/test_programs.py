@@ -8,10 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hjepa.models.layers import for_search
 from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.held import limits_of, residual_count
 from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
 from hjepa.planning.programs import Fused, LowPrograms, example, plain, recorded
 from hjepa.planning.several import Several
-from hjepa.planning.stroke_planner import limits_of, residual_count
 from tests import tiny
 
 LIMITS, WEIGHTS = limits_of(tiny.SPEC), LowWeights()
