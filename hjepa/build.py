@@ -99,9 +99,6 @@ def high_settings(config: Config, name: str = "hjepa") -> HighPlanConfig:
     c, model = config.high, high_model(config)
     weights = c.weights.model_dump()
     count = min(c.candidates, len(model.codebook))
-    for shot in c.shots:
-        if shot not in TYPES:
-            raise ConfigError(f"high.shots: unknown type '{shot}'; {nearest(shot, TYPES)}")
     if name == "reactive":
         count, weights = 1, dict.fromkeys(weights, 0.0) | {"support": 1.0}
     plain = c.model_dump(exclude={"latency_ms", "weights", "candidates", "feint"})

@@ -34,6 +34,7 @@ def demo(
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
     seconds: options.Seconds = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Return strokes that real players hit; writes demo.mp4, summary.json, strokes.csv and landings.png.
@@ -45,6 +46,7 @@ def demo(
         config,
         sets,
         {"strokes": strokes, "feed": feed},
+        set_files,
         task__seed=seed,
         task__seconds=seconds,
         agent__name=agent,
@@ -67,7 +69,7 @@ def demo(
     files.check_folder(out)
     if log is not None:
         files.check_file(log)
-    settings = options.settings(config, changes)
+    settings = options.settings(config, changes, set_files)
     from hjepa import api
 
     system = api.load(settings)

@@ -59,6 +59,7 @@ def match(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where results go.")] = Path("runs/match"),
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write match.mp4, of the longest rally.")] = True,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Play games; writes strokes.csv (which `hjepa train rally --from` learns from), shots.png, match.json and a film.
@@ -68,7 +69,7 @@ def match(
     Example: `hjepa match --opponent self --points 5 --out runs/match`
     """
     files.check_folder(out)
-    settings = options.settings(config, options.changes(sets))
+    settings = options.settings(config, options.changes(sets), set_files)
     from hjepa import build, matches, sides
     from hjepa.tasks.badminton.opponents import Opponent
 

@@ -114,14 +114,18 @@ def names() -> list[str]:
     return sorted(path.stem for path in configuration.resource("launch").glob("*.yaml"))
 
 
-def load(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Plan:
-    """Graph by name or file; ConfigError with file and line of every mistake."""
+def load(name_or_file: str | Path, overrides: Sequence[str] = (), files: Sequence[Path] = ()) -> Plan:
+    """Graph by name or file; ConfigError with file and line of every mistake.
+
+    files: what differs from the configuration; over what the graph sets itself, under the overrides.
+    """
     file = _find(name_or_file)
     own = [text.removeprefix(OWN) for text in overrides if text.startswith(OWN)]
     graph = read(GraphSection, file, own, _check)
-    changes = [*graph.set, f"run.clock={graph.clock}"]
+    changes: list[str | Path] = [*graph.set, *files, f"run.clock={graph.clock}"]
     changes += [text for text in overrides if not text.startswith(OWN)]
-    return Plan(graph, configuration.load(graph.config, changes), file)
+    chosen = configuration.trace(Config, configuration.find(graph.config), changes).value
+    return Plan(graph, chosen, file)
 
 
 def bus_config(plan: Plan, base: str, keys: str = "") -> BusConfig:
