@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 from hjepa.composition import USE, Parts
 from hjepa.errors import ConfigError, nearest
 from hjepa.typed_yaml import Section, leaves, unit_of
+from hjepa.units import spoken
 from hjepa.yaml_file import Lines
 
 DEFAULT = "default"
-WRITTEN_UNITS = {"1": "share"}  # a unit as it is read out
 _VALUE_COLUMN = 44
 
 
@@ -44,7 +44,7 @@ def explained(config: Section, lines: Lines, only: str = "") -> str:
 
 
 def _unit(field: FieldInfo) -> str:
-    return WRITTEN_UNITS.get(unit_of(field), unit_of(field))
+    return spoken(unit_of(field))
 
 
 def origin(at: tuple[str, ...], lines: Lines) -> str:
@@ -77,8 +77,7 @@ def schema(model: type[Section], parts: Parts) -> dict[str, Any]:
     for part in [made, *made.get("$defs", {}).values()]:
         for field in part.get("properties", {}).values():
             if field.get("unit"):
-                unit = WRITTEN_UNITS.get(field["unit"], field["unit"])
-                field["description"] = f"{field['description']} [{unit}]"
+                field["description"] = f"{field['description']} [{spoken(field['unit'])}]"
     return made
 
 
@@ -136,6 +135,7 @@ def _bounds(found: dict[str, Any]) -> str:
     above, below = found.get("exclusiveMinimum"), found.get("exclusiveMaximum")
     kind = "whole numbers" if found["type"] == "integer" else "numbers"
     said = [f"from {least:.12g}"] if least is not None else [f"above {above:.12g}"] if above is not None else []
-    said += [f"to {most:.12g}"] if most is not None else [f"below {below:.12g}"] if below is not None else []
+    under = f"{'to ' if said else ''}below {below:.12g}" if below is not None else ""
+    said += [f"to {most:.12g}"] if most is not None else [under] if under else []
     steps = f", in steps of {found['multipleOf']:.12g}" if "multipleOf" in found else ""
     return f"{kind} {' '.join(said)}{steps}".rstrip()

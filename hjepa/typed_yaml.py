@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from hjepa.errors import ConfigError, closest, nearest
-from hjepa.units import unit_hint
+from hjepa.units import SHARE, unit_hint
 from hjepa.yaml_file import Draft, Lines, parse, shown
 
 S = TypeVar("S", bound="Section")
@@ -134,7 +134,7 @@ def _sentence(model: type[Section], item: dict[str, Any], file: str, lines: Line
     if item["type"] == "extra_forbidden":
         fields = _fields_at(model, location[:-1])
         like = closest(location[-1], fields)
-        unit = f" (in {unit_of(fields[like])})" if like and unit_of(fields[like]) else ""
+        unit = f" (in {unit_of(fields[like])})" if like and unit_of(fields[like]) not in ("", SHARE) else ""
         said = nearest(location[-1], fields).replace(f"'{like}'? ", f"'{like}'?{unit} ", 1)
         return f"{place}: {dotted}: unknown key; {said}"
     got = json.dumps(item["input"])
@@ -143,9 +143,10 @@ def _sentence(model: type[Section], item: dict[str, Any], file: str, lines: Line
     unit = unit_of(field) if field is not None else ""
     hint = unit_hint(item["input"], unit) if unit else ""
     if hint:
-        return f"{place}: {dotted}: must be a number of {unit}, got {shown_value}; {hint}"
+        number = "a share, a number" if unit == SHARE else f"a number of {unit}"
+        return f"{place}: {dotted}: must be {number}, got {shown_value}; {hint}"
     said = str(item["msg"]).replace("Input should be", "must be").replace("Input should", "must")
-    after = f" ({unit})" if unit not in ("", "1") else ""
+    after = f" ({unit})" if unit not in ("", SHARE) else ""
     if item["type"] == "literal_error":
         like = closest(str(item["input"]), re.findall("'([^']+)'", str(item["ctx"]["expected"])))
         after = f"; did you mean '{like}'?" if like else ""

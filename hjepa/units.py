@@ -15,7 +15,13 @@ FAMILIES = (
     {"Hz": 1.0, "kHz": 1e3},
     {"1": 1.0, "%": 1e-2},
 )
+SHARE = "1"  # the unit of a share, which is read out as one
 _WRITTEN = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s.][^\s]*)\s*$")
+
+
+def spoken(unit: str) -> str:
+    """A unit as it is read out."""
+    return "share" if unit == SHARE else unit
 
 
 def unit_hint(value: Any, unit: str) -> str:
@@ -24,9 +30,10 @@ def unit_hint(value: Any, unit: str) -> str:
     family = next((one for one in FAMILIES if unit in one), None)
     if found is None or family is None:
         return ""
+    as_unit = "as a share" if unit == SHARE else f"in {unit}"
     number, written = float(found.group(1)), found.group(2)
     if written == unit:
         return f"write {number:.12g}"
     if written in family:
-        return f"write {number * family[written] / family[unit]:.12g} ({value.strip()} in {unit})"
-    return f"write a number of {unit}, without '{written}'"
+        return f"write {number * family[written] / family[unit]:.12g} ({value.strip()} {as_unit})"
+    return f"write the number alone, {as_unit}, not '{written}'"

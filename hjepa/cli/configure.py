@@ -13,7 +13,7 @@ from hjepa import config as room
 from hjepa import explaining
 from hjepa.cli import files, options
 from hjepa.composition import part_draft, peek
-from hjepa.errors import ConfigError, HjepaError
+from hjepa.errors import ConfigError, HjepaError, nearest
 from hjepa.tasks import catalog
 from hjepa.typed_yaml import Read, Section, settle, where
 from hjepa.yaml_file import shown
@@ -133,12 +133,19 @@ def check_file(path: Path) -> None:
     """ConfigError with every mistake of a configuration, or of a part if the file lies in a folder of parts."""
     parts = room.parts()
     group = parts.group_of(path)
-    name = peek(path, "task.name", [], parts)
-    model = _model(name) if isinstance(name, str) and name in catalog.names() else room.Config
-    if group is None:
-        read = room.trace(model, path)
-    else:
-        read = settle(model, part_draft(path, group, parts), shown(path))
+    name = peek(path, "task.name", [], parts) if group in (None, "task") else None
+    known = isinstance(name, str) and name in catalog.names()
+    model = _model(str(name)) if known else room.Config
+    try:
+        if group is None:
+            read = room.trace(model, path)
+        else:
+            read = settle(model, part_draft(path, group, parts), shown(path))
+    except ConfigError as error:
+        if isinstance(name, str) and not known:  # of which task the other keys are, nobody knows
+            lines = [line for line in str(error).splitlines() if ": task.name: must be" in line]
+            raise ConfigError(f"{lines[0]}; {nearest(name, catalog.names())}" if lines else str(error)) from error
+        raise
     _check_robot(read, path)
 
 

@@ -68,8 +68,8 @@ def check_hjepa(words: list[str]) -> None:
     if words[0] == "launch":
         graph.load(parameters["graph"], parameters["sets"] or [])
     elif "config" in parameters and not (parameters.get("set_files") or missing(parameters["config"])):
-        if options.other_task(parameters["config"], parameters.get("sets"), {}) is None:
-            config.load(parameters["config"], parameters.get("sets") or [])
+        sets = parameters.get("sets") or []
+        options.other_task(parameters["config"], sets, {}) or config.load(parameters["config"], sets)
 
 
 def missing(name: str) -> bool:

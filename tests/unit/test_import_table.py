@@ -26,7 +26,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/typed_yaml.py": {"pydantic", "hjepa.yaml_file", "hjepa.units"},
     "hjepa/composition.py": {"yaml", "hjepa.yaml_file"},
     "hjepa/config.py": {"yaml", "pydantic", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
-    "hjepa/explaining.py": {"pydantic", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
+    "hjepa/explaining.py": {"pydantic", "hjepa.units", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
     "hjepa/motion.py": set(),
     "hjepa/stroke.py": set(),
     "hjepa/handover.py": set(),
