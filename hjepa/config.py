@@ -8,6 +8,7 @@ reported at once, each as `file:line: section.key: what is wrong`.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -15,6 +16,7 @@ from typing import Annotated, Literal, get_args
 import yaml
 from pydantic import Field
 
+from hjepa import __version__
 from hjepa.composition import Change, Parts, compose, peek
 from hjepa.errors import ConfigError, nearest
 from hjepa.plugins import found
@@ -280,6 +282,12 @@ def parts() -> Parts:
 def dump(config: Section) -> str:
     """The resolved configuration as YAML, every key with its value; `load` reads it back to an equal one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def resolved(config: Section, command: Sequence[str]) -> str:
+    """The same for an output's folder (config.yaml), with the version and the words of the command that made it."""
+    said = " ".join(shlex.join([Path(command[0]).name, *command[1:]] if command else []).split())
+    return f"# hjepa {__version__}: {said}\n{dump(config)}"
 
 
 def task_name(name_or_file: str | Path, changes: Sequence[Change] = ()) -> str:

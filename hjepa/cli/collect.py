@@ -74,4 +74,5 @@ def collect(
     console = Console()
     with reporter(console, "swings") as report:
         kept = api.collect(settings, out, swings=swings or SWINGS, workers=workers, ray=ray, on_progress=report)
+    files.write_config(out, settings)
     console.print(f"{kept} swings in {out}")

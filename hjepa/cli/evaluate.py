@@ -81,5 +81,5 @@ def evaluate(
     )
     play.print_summary(console, summary, (system.config.low.latency_ms, system.config.high.latency_ms))
     if json is not None:
-        files.write_text(json, summary.to_json())
+        files.write_text(json, files.with_config(summary.to_json(), settings))
         console.print(f"written: {json}")

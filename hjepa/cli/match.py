@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from hjepa.cli import files, options
+from hjepa.config import Config
 from hjepa.errors import DataError
 
 if TYPE_CHECKING:
@@ -97,11 +98,17 @@ def match(
         scores.append(played)
         console.print(f"game {game + 1}: {played.points[0]} : {played.points[1]}")
     rallies = [rally for score in scores for rally in score.rallies]
-    _write(out, rallies, [score.points for score in scores], video, console, us.spec)
+    _write(out, rallies, [score.points for score in scores], video, console, us.spec, settings)
 
 
 def _write(
-    out: Path, rallies: list[Rally], points: list[tuple[int, int]], video: bool, console: Console, spec: Any
+    out: Path,
+    rallies: list[Rally],
+    points: list[tuple[int, int]],
+    video: bool,
+    console: Console,
+    spec: Any,
+    settings: Config,
 ) -> None:
     import numpy as np
 
@@ -124,6 +131,7 @@ def _write(
         write_strokes(part / "strokes.csv", matches.as_rallies(rallies))
         plots.shots(part / "shots.png", [[(s.side, s.type, s.land_m) for s in rally.strokes] for rally in rallies])
         (part / "match.json").write_text(json_format.dumps(figures, indent=1), encoding="utf-8")
+        files.write_config(part, settings)
         if video:
             from hjepa.viewer import rally_film
 

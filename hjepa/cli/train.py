@@ -111,6 +111,8 @@ def train(
             level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
             device=device or "auto",
         )  # fmt: skip
+    if options.first_of_ranks():
+        files.write_config(out, settings)
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")
 
 
