@@ -261,7 +261,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in resource("configs").glob("*.yaml"))
 
 
-def load(name_or_file: str | Path, overrides: Sequence[str] = (), files: Sequence[Path] = ()) -> Config:
+def load(name_or_file: str | Path, overrides: Sequence[str] = (), files: Sequence[Change] = ()) -> Config:
     """Configuration by name or file; over it `files` that hold what differs, then overrides of the form
     `low.iterations=4` (the value is YAML)."""
     value: Config = trace(Config, find(name_or_file), [*files, *overrides]).value

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple, get_args
 
 import typer
 
+from hjepa.composition import Change
 from hjepa.config import AGENTS, TaskSection, find, load, task_name, trace
 from hjepa.config import Config as Settings
 from hjepa.errors import ConfigError, DataError, nearest
@@ -140,8 +141,11 @@ def check_clock(name: str | None) -> str | None:
     return name
 
 
-def settings(config: str, overrides: Sequence[str], files: Sequence[Path] | None = None) -> Settings:
-    """The configuration, and its feed file read once: mistakes are answered before anything heavy is imported."""
+def settings(config: str, overrides: Sequence[str], files: Sequence[Change] | None = None) -> Settings:
+    """The configuration, and its feed file read once: mistakes are answered before anything heavy is imported.
+
+    files: what is laid over CONFIG before the overrides.
+    """
     loaded = load(config, overrides, files or [])
     if loaded.task.feed_csv:
         from hjepa.tasks.badminton.feeds import read_feed_csv

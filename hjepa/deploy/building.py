@@ -20,7 +20,6 @@ from hjepa.deploy import bundle as bundles
 from hjepa.deploy import compiled, goldens, signing
 from hjepa.errors import BundleError
 from hjepa.models.layers import for_search
-from hjepa.planning.objectives import LowWeights
 from hjepa.planning.stroke_planner import limits_of
 from robots.spec import load_spec
 
@@ -44,10 +43,10 @@ def make(
     where, secret = bundles.check_device(device), key or signing.own_key()
     signing.sign(b"", secret)  # a key that cannot sign is found before the compiler has worked for minutes
     machine, spec = bundles.here(where), load_spec(config.robot.name)
-    if config.agent.name not in build.HIERARCHICAL or config.high.feint:
+    if not build.two_levels(config) or config.high.feint:
         raise BundleError(
             f"agent '{config.agent.name}'{' with feints' if config.high.feint else ''} cannot be bundled; allowed: "
-            f"{', '.join(build.HIERARCHICAL)}, high.feint false"
+            f"{', '.join(build.HIERARCHICAL)}, levels.count 2, high.feint false"
         )
     out = out.absolute()
     bundles.check_free(out, force)
@@ -92,7 +91,7 @@ def low_programs(config: Config, device: str) -> Mapping[str, compiled.Program]:
     """What the configuration's low level computes, on a device, not compiled yet."""
     spec = load_spec(config.robot.name)
     level: Any = for_search(build.low_bundle(config, spec).level).to(torch.device(device))
-    weights = LowWeights(**config.low.weights.model_dump())
+    weights = build.low_weights(config)
     return compiled.programs(level, limits_of(spec, level.codec.low.device), weights, spec.joints)
 
 
