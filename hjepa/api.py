@@ -166,9 +166,8 @@ def play_bus(
     c = system.config
     if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
-        raise ConfigError(
-            f"agent '{c.agent.name}', levels.count {c.levels.count}, has no two levels; over the bus play: {allowed}, 2"
-        )
+        counted = "" if c.levels.count == 2 else f" with levels.count {c.levels.count}"
+        raise ConfigError(f"agent '{c.agent.name}'{counted} has no two levels; over the bus play: {allowed}")
     system.starts()
     with _graph(c, system.spec, processes, gui, log is not None) as graph, _logged(log, c, graph):
         yield from play_over(graph, system)
