@@ -1,6 +1,7 @@
 """pytest tests/unit/test_composition.py: parts by name, files of differences, where each value comes from."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,14 @@ def test_a_mark_at_the_beginning_that_some_editors_write_does_no_harm(tmp_path: 
     path = tmp_path / "mine.yaml"
     path.write_bytes("low: {iterations: 2}\n".encode("utf-8-sig"))
     assert c.load(path).low.iterations == 2
+
+
+def test_every_example_of_the_page_about_configuration_loads(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
+    examples = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(examples) == 8
+    for text in examples:
+        assert c.load(write(tmp_path, text)) != c.Config() or "latency_ms: 30 " in text
 
 
 def test_differences_of_two_configurations() -> None:
