@@ -64,7 +64,7 @@ class System:
     @property
     def two_levels(self) -> bool:
         """Whether the configured agent has a high and a low level, which may be nodes on the bus."""
-        return self.config.agent.name in build.HIERARCHICAL
+        return build.two_levels(self.config)
 
     def world(self, gui: bool = False) -> SimulatedCourt:
         """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
@@ -166,7 +166,8 @@ def play_bus(
     c = system.config
     if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
-        raise ConfigError(f"agent '{c.agent.name}' has no two levels; over the bus play: {allowed}")
+        counted = "" if c.levels.count == 2 else f" with levels.count {c.levels.count}"
+        raise ConfigError(f"agent '{c.agent.name}'{counted} has no two levels; over the bus play: {allowed}")
     system.starts()
     with _graph(c, system.spec, processes, gui, log is not None) as graph, _logged(log, c, graph):
         yield from play_over(graph, system)
@@ -336,7 +337,8 @@ def train(
 
     with closing(SummaryWriter(str(out / "curves" / level))) as writer:
         if level == "rally":
-            return pipeline.train_rally_level(out, config.task.seed, on_progress, writer, played)
+            sizes = config.levels.rally.model_dump(exclude_none=True)
+            return pipeline.train_rally_level(out, config.task.seed, on_progress, writer, played, sizes)
         spec = load_spec(config.robot.name)
         if level == "cover":
             from hjepa import covering
@@ -377,8 +379,13 @@ def _train_on_ranks(level: str, config: Config, data: Path, out: Path, on_progre
         writer = stack.enter_context(closing(SummaryWriter(curves))) if ranks.leads else None
         progress = on_progress if ranks.leads else None
         if level == "high":
-            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks)
+            sizes = config.levels.high.model_dump(exclude_none=True)
+            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks, sizes)
         fresh = out / build.FILES["high"]
-        high = build.load_high(fresh if fresh.exists() else build.weights_path(config, "high"))
-        spec = load_spec(config.robot.name)
-        return pipeline.train_low_level(spec, data, high, out, config.task.seed, progress, writer, ranks=ranks)
+        path = fresh if fresh.exists() else build.weights_path(config, "high")
+        high = build.load_high(path)
+        build.check_sizes(config, "high", path, high.config)
+        spec, sizes = load_spec(config.robot.name), config.levels.low.model_dump(exclude_none=True)
+        return pipeline.train_low_level(
+            spec, data, high, out, config.task.seed, progress, writer, ranks=ranks, sizes=sizes
+        )

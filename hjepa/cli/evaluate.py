@@ -26,6 +26,7 @@ def evaluate(
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
     seconds: options.Seconds = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
 ) -> None:
@@ -37,6 +38,7 @@ def evaluate(
         config,
         sets,
         {"episodes": episodes, "feed": feed},
+        set_files,
         task__seed=seed,
         task__seconds=seconds,
         agent__name=agent,
@@ -58,7 +60,7 @@ def evaluate(
     )
     if json is not None:
         files.check_file(json)
-    settings = options.settings(config, changes)
+    settings = options.settings(config, changes, set_files)
     from hjepa import api
 
     system = api.load(settings)
@@ -79,5 +81,5 @@ def evaluate(
     )
     play.print_summary(console, summary, (system.config.low.latency_ms, system.config.high.latency_ms))
     if json is not None:
-        files.write_text(json, summary.to_json())
+        files.write_text(json, files.with_config(summary.to_json(), settings))
         console.print(f"written: {json}")

@@ -70,6 +70,7 @@ def train(
     ] = None,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Train a level, or `bc`; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
@@ -83,7 +84,7 @@ def train(
     if device and level not in SPREAD:
         raise ConfigError(f"--device: {level.value} trains on the CPU; allowed: leave it out, or low, high")
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"device": device}, **keys)
+    other = options.other_task(config, sets, {"device": device}, set_files, **keys)
     if other is not None:
         if recordings:
             data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
@@ -94,7 +95,7 @@ def train(
             "--from: badminton's low level learns from swings of the simulator; allowed: rally, or reach, or your task"
         )
     files.check_folder(out)
-    settings = load(config, options.changes(sets, **keys))
+    settings = load(config, options.changes(sets, **keys), set_files or [])
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
         raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
@@ -110,6 +111,8 @@ def train(
             level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
             device=device or "auto",
         )  # fmt: skip
+    if options.first_of_ranks():
+        files.write_config(out, settings)
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")
 
 

@@ -43,10 +43,10 @@ def make(
     where, secret = bundles.check_device(device), key or signing.own_key()
     signing.sign(b"", secret)  # a key that cannot sign is found before the compiler has worked for minutes
     machine, spec = bundles.here(where), load_spec(config.robot.name)
-    if config.agent.name not in build.HIERARCHICAL or config.high.feint:
+    if not build.two_levels(config) or config.high.feint:
         raise BundleError(
             f"agent '{config.agent.name}'{' with feints' if config.high.feint else ''} cannot be bundled; allowed: "
-            f"{', '.join(build.HIERARCHICAL)}, high.feint false"
+            f"{', '.join(build.HIERARCHICAL)}, levels.count 2, high.feint false"
         )
     out = out.absolute()
     bundles.check_free(out, force)

@@ -62,12 +62,19 @@ def check_hjepa(words: list[str]) -> None:
     """Parse the words as the command line does, then load the file they name, if any, with what they set."""
     verb, rest = typer.main.get_command(app), words
     while hasattr(verb, "commands"):
+        rest = verb.spelt(rest) if hasattr(verb, "spelt") else rest  # hjepa config CONFIG
         verb, rest = verb.commands[rest[0]], rest[1:]
     parameters = verb.make_context(verb.name, rest).params
     if words[0] == "launch":
         graph.load(parameters["graph"], parameters["sets"] or [])
-    elif "config" in parameters and options.other_task(parameters["config"], parameters["sets"], {}) is None:
-        config.load(parameters["config"], parameters["sets"] or [])
+    elif "config" in parameters and not (parameters.get("set_files") or missing(parameters["config"])):
+        sets = parameters.get("sets") or []
+        options.other_task(parameters["config"], sets, {}) or config.load(parameters["config"], sets)
+
+
+def missing(name: str) -> bool:
+    """A reader's own file, which is not here."""
+    return name.endswith(".yaml") and not (ROOT / name).is_file()
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
