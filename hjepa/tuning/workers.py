@@ -11,9 +11,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from hjepa.errors import HjepaError, WorkerError
+from hjepa.errors import HjepaError
+
+if TYPE_CHECKING:
+    from hjepa.training.spread_ray import Cluster
 
 TRIES = 3  # times a job is dealt before the loss of its workers is its failure
 _SAID = 200  # characters kept of an error
@@ -132,36 +135,41 @@ def processes(work: Work, shared: Any, slots: int) -> Iterator[Workers]:
 
 @contextmanager
 def on_ray(work: Work, shared: Any, address: str, slots: int) -> Iterator[Workers]:
-    """A Ray cluster: 'local', 'auto', HOST:PORT or ray://HOST:PORT, as in training.spread_ray; a job for each core."""
+    """A Ray cluster, as many jobs at a time as it has cores.
+
+    address: 'local' (of so many `slots`), 'auto', HOST:PORT or ray://HOST:PORT, as in training.spread_ray.
+    """
     from hjepa.training.spread_ray import cluster
 
-    with cluster(address, slots) as dealt:
-        yield _OnRay(dealt, work, shared)
+    with cluster(address, slots) as joined:
+        yield _OnRay(joined, work, shared)
 
 
 class _OnRay:
     """One Ray task a job."""
 
-    def __init__(self, cluster: Any, work: Work, shared: Any) -> None:
-        self._cluster, self._remote = cluster, cluster.remote(attempt_on_ray, (work, shared))
-        self._busy: dict[Any, tuple[int, Any, int]] = {}
-        self.slots = cluster.cores()
+    def __init__(self, joined: Cluster, work: Work, shared: Any) -> None:
+        self.slots = joined.cores()
+        self._joined, self._start = joined, joined.remote(_attempt_given, (work, shared))
+        self._busy: dict[Any, tuple[int, Any, int]] = {}  # task -> tag, job, tries
 
     def submit(self, tag: int, job: Any) -> None:
-        self._busy[self._remote(job)] = (tag, job, 1)
+        self._busy[self._start(job)] = (tag, job, 1)
 
     def done(self) -> tuple[int, Any]:
+        from hjepa.training.spread_ray import LostWorker
+
         while True:
-            result = self._cluster.first(list(self._busy))
-            tag, job, tries = self._busy.pop(result)
+            task = self._joined.first(list(self._busy))
+            tag, job, tries = self._busy.pop(task)
             try:
-                return tag, self._cluster.get(result)
-            except WorkerError as lost:
+                return tag, self._joined.get(task)
+            except LostWorker as lost:
                 if tries == TRIES:
                     return tag, Failure(f"its worker was lost {TRIES} times ({lost})")
-                self._busy[self._remote(job)] = (tag, job, tries + 1)
+                self._busy[self._start(job)] = (tag, job, tries + 1)
 
 
-def attempt_on_ray(given: tuple[Work, Any], job: Any) -> Any:
+def _attempt_given(given: tuple[Work, Any], job: Any) -> Any:
     """On a worker of the cluster: the same as here."""
     return attempt(*given, job)
