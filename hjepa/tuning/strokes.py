@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hjepa import __version__, api, build, factories
 from hjepa.config import Config, RobotSection
@@ -21,7 +22,6 @@ from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Starts, judge
 from hjepa.evaluation.results import StrokeResult
 from hjepa.tasks.badminton.feeds import FeedTable, load_feed
-from hjepa.types import Array
 
 SPARE = 1.7  # strokes judged for each feasible one that is wanted
 Judging = Callable[[int, int], None]
@@ -50,9 +50,7 @@ class Block(NamedTuple):
     rows: tuple[int, ...]
 
 
-def choose(
-    config: Config, feed: str, seed: int, tuned: int, fresh: int, judging: Judging | None = None
-) -> Ground:
+def choose(config: Config, feed: str, seed: int, tuned: int, fresh: int, judging: Judging | None = None) -> Ground:
     """So many feasible strokes of each kind, drawn with `seed`; the fresh ones are played with another seed."""
     table = load_feed(feed)
     drawn = np.random.default_rng([seed, 3]).permutation(len(table.id))
@@ -62,7 +60,7 @@ def choose(
     with factories.build_world(Config(robot=RobotSection(name=config.robot.name))) as nominal:
         folder = api.cache_folder() / f"starts-{__version__}"
 
-        def feasible(rows: Array, wanted: int, seed: int) -> Strokes:
+        def feasible(rows: NDArray[np.int64], wanted: int, seed: int) -> Strokes:
             pool = table.take(rows)
             starts = judge(nominal, pool, folder, progress=judging)
             kept = np.flatnonzero(starts.feasible)[:wanted]
@@ -71,11 +69,16 @@ def choose(
                     f"{len(kept)} of {len(rows)} strokes are feasible for {config.robot.name}, {wanted} are wanted: "
                     f"ask for fewer, or for another robot"
                 )
-            return Strokes(pool.take(kept), Starts(*(column[kept] for column in starts)), seed)
+            return Strokes(pool.take(kept), _taken(starts, kept), seed)
 
         return Ground(
             feasible(drawn[:first], tuned, seed), feasible(drawn[first : first + second], fresh, seed + 1_000_003)
         )
+
+
+def _taken(starts: Starts, rows: NDArray[np.int64]) -> Starts:
+    columns: list[Any] = [column[rows] for column in starts]
+    return Starts(*columns)
 
 
 def blocks(count: int, size: int) -> list[tuple[int, ...]]:
@@ -95,7 +98,7 @@ def play(ground: Ground, block: Block) -> list[StrokeResult]:
             world,
             agent,
             strokes.feed.take(rows),
-            Starts(*(column[rows] for column in strokes.starts)),
+            _taken(strokes.starts, rows),
             replan_period_ms=c.low.replan_period_ms,
             seed=strokes.seed,
             weights_seed=api.weights_seed(c),

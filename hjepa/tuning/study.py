@@ -52,16 +52,17 @@ class Ledger:
 
     def next(self, most: int) -> tuple[int, Params] | None:
         """A trial to play: one that a killed process left, or a new one; None when `most` were begun."""
-        state = np.random.SeedSequence([self._space.seed, self._begun()]).generate_state(1)
+        begun = self._begun()
+        if not self._left and begun >= most:
+            return None
+        number = self._left.pop(0) if self._left else begun
+        state = np.random.SeedSequence([self._space.seed, number]).generate_state(1)
         self._study.sampler = _sampler(int(state[0]))
-        if self._left:
-            number = self._left.pop(0)
+        if number < begun:
             left = self._study.get_trials(deepcopy=False)[number]
             trial = optuna.trial.Trial(self._study, left._trial_id)  # as Study.ask makes it
-        elif self._begun() < most:
-            trial = self._study.ask()
         else:
-            return None
+            trial = self._study.ask()
         for name, distribution in self._distributions.items():
             _suggest(trial, name, distribution)
         self._running[trial.number] = trial
@@ -151,7 +152,8 @@ def _make(out: Path, space: Space, figures: Sequence[Figure], start: Params, ask
     part.unlink(missing_ok=True)
     Path(f"{part}-journal").unlink(missing_ok=True)
     with _storage(part) as storage:
-        directions = ["maximize" if figure.maximise else "minimize" for figure in figures]
+        up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+        directions = [up if figure.maximise else down for figure in figures]
         study = optuna.create_study(study_name=NAME, storage=storage, directions=directions)
         study.set_user_attr("asked", dict(asked))
         study.enqueue_trial(dict(start))
@@ -171,9 +173,7 @@ def _storage(path: Path) -> Iterator[optuna.storages.RDBStorage]:
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=True, warn_independent_sampling=False
-        )
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP, multivariate=True, constant_liar=True)
 
 
 def _pruner(space: Space) -> optuna.pruners.BasePruner:

@@ -19,8 +19,6 @@ from hjepa.tuning.strokes import Block, blocks
 from hjepa.tuning.study import Ledger, Trial
 from hjepa.tuning.workers import Failure, Workers
 
-RACE_Z = 2.6  # standard errors of the paired difference by which a trial must be behind to be stopped: one-sided 0.5 %
-
 
 class Told(NamedTuple):
     """How a study stands, told after every trial."""
@@ -84,9 +82,7 @@ class Tuner:
         except ConfigError as error:
             self._ledger.fail(number, str(error))
             return False
-        self._live[number] = _Live(
-            params, config, blocks(self._space.strokes, self._space.block), time.monotonic()
-        )
+        self._live[number] = _Live(params, config, blocks(self._space.strokes, self._space.block), time.monotonic())
         self._deal(number)
         return True
 
@@ -137,4 +133,4 @@ class Tuner:
 
 def _beaten(figures: Sequence[Figure], values: dict[str, list[float]], other: Trial) -> bool:
     """Whether another trial is surely better in every objective, on the strokes that both have played."""
-    return all(surely_worse(figure, values[figure.name], other.values[figure.name], RACE_Z) for figure in figures)
+    return all(surely_worse(figure, values[figure.name], other.values[figure.name]) for figure in figures)

@@ -20,6 +20,9 @@ from hjepa.tuning.strokes import Block, blocks
 from hjepa.tuning.workers import Failure, Workers
 
 
+ENOUGH = 50  # strokes: with fewer, a bootstrap over matches gives intervals that are too narrow
+
+
 class Compared(NamedTuple):
     """A figure of winner and default on the same fresh strokes."""
 
@@ -29,7 +32,7 @@ class Compared(NamedTuple):
     winner: float
     default: float
     difference: Interval  # winner - default
-    said: str  # better, worse or no different
+    said: str  # better, worse, no different, or too few strokes
 
 
 class Verdict(NamedTuple):
@@ -64,7 +67,8 @@ def play_both(
         if isinstance(outcome, Failure):
             raise DataError(f"the fresh strokes cannot be played: {outcome.reason}")
         played[tag] = outcome
-    return tuple([r for tag in range(first, len(jobs), 2) for r in played[tag]] for first in (0, 1))  # type: ignore[return-value]
+    ours, theirs = ([r for tag in range(first, len(jobs), 2) for r in played[tag]] for first in (0, 1))
+    return ours, theirs
 
 
 def judge(
@@ -85,11 +89,14 @@ def _compared(
     up = 1 if figure.maximise else -1
     said = "better" if min(up * difference.lo, up * difference.hi) > 0 else "no different"
     said = "worse" if max(up * difference.lo, up * difference.hi) < 0 else said
-    means = (mean([figure.value(r) for r in played]) for played in (winner, default))
-    return Compared(figure.name, figure.unit, objective, *means, difference, said)
+    ours, theirs = (mean([figure.value(r) for r in played]) for played in (winner, default))
+    said = said if len(winner) >= ENOUGH else "too few strokes"
+    return Compared(figure.name, figure.unit, objective, ours, theirs, difference, said)
 
 
 def _sentence(compared: Sequence[Compared], strokes: int) -> str:
+    if strokes < ENOUGH:
+        return f"is the best of the study; {strokes} fresh strokes are too few to tell gain from luck, use {ENOUGH} or more"
     by = {word: [c for c in compared if c.said == word] for word in ("better", "worse", "no different")}
     if by["better"] and not by["worse"]:
         return f"beats the default on {strokes} fresh strokes: {listed(by['better'])}"
@@ -102,7 +109,7 @@ def _sentence(compared: Sequence[Compared], strokes: int) -> str:
         return f"is worse than the default on {strokes} fresh strokes: {listed(by['worse'])}; keep the default"
     return (
         f"is no better than the default on {strokes} fresh strokes ({listed(by['no different'])}): "
-        f"what it gained in the study is tuning noise"
+        f"its gain in the study cannot be told from tuning noise"
     )
 
 
