@@ -186,7 +186,7 @@ def _ranked(console: Console, header: list[str], body: list[list[str]]) -> None:
 def _table(console: Console, header: list[str], body: list[list[str]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in header:
-        table.add_column(name, no_wrap=name != "values")
+        table.add_column(name, no_wrap=name not in ("values", "difference (95 %)", ""))
     for row in body:
         table.add_row(*row)
     console.print(table)

@@ -17,7 +17,7 @@ from hjepa.evaluation.results import NAN, StrokeResult
 
 ERROR_CAP_M = 3.0  # a stroke that is not hit counts as this far from its target, and none as farther
 SCORE = "score"
-_EXACT = 1e-9
+EXACT = 1e-9  # means that differ by less are equal
 
 
 class Figure(NamedTuple):
@@ -82,7 +82,7 @@ def surely_worse(figure: Figure, ours: Sequence[float], others: Sequence[float])
     if len(gained) < 2:
         return False
     error = float(gained.std(ddof=1)) / math.sqrt(len(gained))
-    return float(gained.mean()) < -_student(len(gained) - 1) * error - _EXACT
+    return float(gained.mean()) < -_student(len(gained) - 1) * error - EXACT
 
 
 def _student(freedom: int, z: float = 2.5758) -> float:
@@ -92,4 +92,4 @@ def _student(freedom: int, z: float = 2.5758) -> float:
 
 def better(figure: Figure, ours: float, other: float) -> bool:
     """Whether a mean is strictly better than another one, rounding left aside."""
-    return (ours - other) * (1 if figure.maximise else -1) > _EXACT
+    return (ours - other) * (1 if figure.maximise else -1) > EXACT

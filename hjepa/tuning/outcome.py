@@ -141,7 +141,7 @@ def verdict_rows(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
             f"{c.figure}{', ' + c.unit if c.unit else ''}{' (objective)' if c.objective else ''}",
             number(c.winner),
             number(c.default),
-            f"{c.difference.value:+.4g} ({c.difference.lo:+.4g} to {c.difference.hi:+.4g})",
+            f"{c.difference.value:+.3g} ({c.difference.lo:+.3g} to {c.difference.hi:+.3g})",
             c.said,
         ]
         for c in verdict.compared

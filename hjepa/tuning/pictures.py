@@ -58,7 +58,7 @@ def _history(outcome: Outcome) -> Canvas:
         if k == n - 1:
             axes.set_xlabel("trial")
         if k == 0:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=4, frameon=False)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.22), ncols=5, frameon=False)
     return canvas
 
 
@@ -73,28 +73,35 @@ def _course(axes: Axes, outcome: Outcome, k: int) -> None:
         *("x",),
         color=GREY,
         ms=6,
-        label="stopped early (its strokes so far)",
+        label="stopped early",
     )
     axes.plot(
         [t.number for t in complete], [t.objectives[k] for t in complete], "o", color=BLUE, ms=5, label="complete"
     )
     axes.axhline(outcome.default.objectives[k], color=INK, lw=1, ls=":", label="default")
-    axes.step(*_running(complete, figure, k), where="post", color=ORANGE, lw=2, label="best so far", zorder=1)
+    axes.step(
+        *_running(complete, figure, k, outcome.trials[-1].number),
+        where="post",
+        color=ORANGE,
+        lw=2,
+        label="best so far",
+        zorder=1,
+    )
     axes.plot(
         outcome.winner.number, outcome.winner.objectives[k], "o", mfc="none", mec=GREEN, mew=2, ms=12, label="winner"
     )
     axes.set_ylabel(_label(figure))
 
 
-def _running(complete: Sequence[Trial], figure: Figure, k: int) -> tuple[list[int], list[float]]:
-    """The best value so far at each complete trial."""
+def _running(complete: Sequence[Trial], figure: Figure, k: int, last: int) -> tuple[list[int], list[float]]:
+    """The best value so far at each complete trial, up to the last trial."""
     numbers: list[int] = []
     values: list[float] = []
     for t in complete:
         value = t.objectives[k]
         values.append(value if not values or better(figure, value, values[-1]) else values[-1])
         numbers.append(t.number)
-    return numbers, values
+    return [*numbers, last], [*values, values[-1]]
 
 
 def _importance(outcome: Outcome) -> Canvas:

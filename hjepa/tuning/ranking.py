@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hjepa.tuning.objective import Figure, better
+from hjepa.tuning.objective import EXACT, Figure, better
 from hjepa.tuning.study import Trial
 
 
@@ -61,4 +61,4 @@ def _behind(figure: Figure, ours: Trial, best: Trial) -> bool:
     lost = np.array(best.values[figure.name]) - np.array(ours.values[figure.name])
     lost = lost[np.isfinite(lost)] * (1 if figure.maximise else -1)
     error = float(lost.std(ddof=1)) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
-    return float(lost.mean()) > error if len(lost) else False
+    return float(lost.mean()) > error + EXACT if len(lost) else False

@@ -22,6 +22,7 @@ from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Starts, judge
 from hjepa.evaluation.results import StrokeResult
 from hjepa.tasks.badminton.feeds import FeedTable, load_feed
+from hjepa.tuning.blocks import Block
 
 SPARE = 1.7  # strokes judged for each feasible one that is wanted
 Judging = Callable[[int, int], None]
@@ -40,14 +41,6 @@ class Ground(NamedTuple):
 
     tuned: Strokes
     fresh: Strokes
-
-
-class Block(NamedTuple):
-    """Some strokes for one configuration."""
-
-    config: Config
-    fresh: bool
-    rows: tuple[int, ...]
 
 
 def choose(config: Config, feed: str, seed: int, tuned: int, fresh: int, judging: Judging | None = None) -> Ground:
@@ -79,12 +72,6 @@ def choose(config: Config, feed: str, seed: int, tuned: int, fresh: int, judging
 def _taken(starts: Starts, rows: NDArray[np.int64]) -> Starts:
     columns: list[Any] = [column[rows] for column in starts]
     return Starts(*columns)
-
-
-def blocks(count: int, size: int) -> list[tuple[int, ...]]:
-    """Rows 0 to count - 1 in blocks; a short rest goes with the last one."""
-    cuts = [*range(0, max(1, count - size // 2), size), count]
-    return [tuple(range(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)]
 
 
 def play(ground: Ground, block: Block) -> list[StrokeResult]:

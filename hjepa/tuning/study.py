@@ -100,7 +100,7 @@ class Ledger:
         """Share of each key in what decides an objective (PED-ANOVA, Watanabe 2023); empty where too few trials."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         values = [t.values[figure] for t in complete]
-        if len(complete) < 4 or max(values) == min(values):
+        if len(complete) < _STARTUP or max(values) == min(values):
             return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

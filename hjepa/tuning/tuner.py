@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from hjepa.config import Config
 from hjepa.errors import ConfigError
 from hjepa.evaluation.results import StrokeResult
+from hjepa.tuning.blocks import Block, blocks
 from hjepa.tuning.objective import FIGURES, Figure, mean, per_stroke, surely_worse
 from hjepa.tuning.space import Params, Space, changed
-from hjepa.tuning.strokes import Block, blocks
 from hjepa.tuning.study import Ledger, Trial
 from hjepa.tuning.workers import Failure, Workers
 

@@ -6,6 +6,7 @@ interval tell gain from luck. Legend: N strokes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,10 +16,9 @@ from hjepa.config import Config
 from hjepa.errors import DataError
 from hjepa.evaluation.metrics import Interval, paired_bootstrap
 from hjepa.evaluation.results import StrokeResult
+from hjepa.tuning.blocks import Block, blocks
 from hjepa.tuning.objective import FIGURES, Figure, mean
-from hjepa.tuning.strokes import Block, blocks
 from hjepa.tuning.workers import Failure, Workers
-
 
 ENOUGH = 50  # strokes: with fewer, a bootstrap over matches gives intervals that are too narrow
 
@@ -75,11 +75,16 @@ def judge(
     winner: Sequence[StrokeResult], default: Sequence[StrokeResult], objectives: Sequence[Figure], seed: int
 ) -> Verdict:
     """The verdict over strokes that both played."""
-    others = [figure for figure in FIGURES.values() if figure not in objectives]
+    others = [f for f in FIGURES.values() if f not in objectives and _known(f, winner) and _known(f, default)]
     compared = tuple(
         _compared(figure, figure in objectives, winner, default, seed) for figure in (*objectives, *others)
     )
     return Verdict(len(winner), compared, _sentence([c for c in compared if c.objective], len(winner)))
+
+
+def _known(figure: Figure, played: Sequence[StrokeResult]) -> bool:
+    """Whether a stroke has a value of it: an agent without a search has no plan times."""
+    return any(math.isfinite(figure.value(r)) for r in played)
 
 
 def _compared(
@@ -96,7 +101,7 @@ def _compared(
 
 def _sentence(compared: Sequence[Compared], strokes: int) -> str:
     if strokes < ENOUGH:
-        return f"is the best of the study; {strokes} fresh strokes are too few to tell gain from luck, use {ENOUGH} or more"
+        return f"won; {strokes} fresh strokes are too few to tell gain from luck, give {ENOUGH} or more"
     by = {word: [c for c in compared if c.said == word] for word in ("better", "worse", "no different")}
     if by["better"] and not by["worse"]:
         return f"beats the default on {strokes} fresh strokes: {listed(by['better'])}"
@@ -116,7 +121,7 @@ def _sentence(compared: Sequence[Compared], strokes: int) -> str:
 def listed(compared: Sequence[Compared]) -> str:
     """`effort_j -120 J (-160 to -85)`, one after another."""
     return ", ".join(
-        f"{c.figure} {c.difference.value:+.4g}{' ' + c.unit if c.unit else ''} "
-        f"({c.difference.lo:+.4g} to {c.difference.hi:+.4g})"
+        f"{c.figure} {c.difference.value:+.3g}{' ' + c.unit if c.unit else ''} "
+        f"({c.difference.lo:+.3g} to {c.difference.hi:+.3g})"
         for c in compared
     )
