@@ -77,6 +77,10 @@ def tune(
         import_module("matplotlib")
     files.check_folder(out)
     plan = _plan(space, config, sets, trials, fresh, quick)
+    if ray is not None:
+        from hjepa.training.spread_ray import check_address
+
+        check_address(ray)
     _run(console, plan, out, (space, config), workers, ray)
 
 

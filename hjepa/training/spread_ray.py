@@ -46,7 +46,7 @@ def cluster(address: str, workers: int = 2) -> Iterator[Cluster]:
     """
     with extra("cluster"):
         import ray
-    _answers(address)
+    check_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
@@ -106,8 +106,8 @@ class LostWorker(Exception):
         self.kind = kind
 
 
-def _answers(address: str) -> None:
-    """WorkerError unless somebody listens there."""
+def check_address(address: str) -> None:
+    """WorkerError unless somebody listens there; a cluster on this machine is not looked for."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address in ("local", "auto"):
         return
