@@ -162,7 +162,7 @@ def _progress(bar: Callable[..., None], told: Told, plan: Plan) -> None:
         shown["best trial"] = best.number
         for figure, ours, theirs in zip(figures, best.objectives, default.objectives, strict=True):
             shown[figure.name] = ours
-            shown["default"] = theirs
+            shown[f"default {figure.name}"] = theirs
     bar(told.ended, max(told.ended, plan.trials), shown)
 
 

@@ -55,7 +55,6 @@ def attempt(work: Work, shared: Any, job: Any) -> Any:
 def _serve(pipe: connection.Connection, work: Work, shared: Any) -> None:
     """A worker process: jobs in, results out, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries greet on it, over the parent's progress bar
     with suppress(EOFError, OSError):
         while True:
             pipe.send(attempt(work, shared, pipe.recv()))

@@ -16,6 +16,7 @@ from hjepa import config
 from hjepa.cli import options
 from hjepa.cli.app import app, spread_sets
 from hjepa.launching import graph
+from hjepa.tuning import space as spaces
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -67,7 +68,9 @@ def check_hjepa(words: list[str]) -> None:
     if words[0] == "launch":
         graph.load(parameters["graph"], parameters["sets"] or [])
     elif "config" in parameters and options.other_task(parameters["config"], parameters["sets"], {}) is None:
-        config.load(parameters["config"], parameters["sets"] or [])
+        loaded = config.load(parameters["config"], parameters["sets"] or [])
+        if words[0] == "tune" and parameters["space"]:
+            spaces.load(parameters["space"], loaded)
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
