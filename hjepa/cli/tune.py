@@ -33,9 +33,7 @@ def tune(
     space: Annotated[
         str | None, typer.Argument(metavar="SPACE", help="Search space by name, or a .yaml file; see docs/tune.md.")
     ] = None,
-    config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="Configuration by name, or a .yaml file.")
-    ] = "badminton",
+    config: options.Config = "badminton",
     trials: Annotated[
         int | None, typer.Option("--trials", min=2, help=f"How many, all runs together ({TRIALS}).")
     ] = None,
@@ -132,7 +130,7 @@ def _run(console: Console, plan: Plan, out: Path, names: tuple[str, str], count:
                 lambda: console.print(f"winner and default play {plan.fresh} fresh strokes"),
             )
     except KeyboardInterrupt:
-        console.print(f"\nstopped; the same command goes on from {out}/")
+        console.print(f"\nstopped; the same command goes on from {out}/", soft_wrap=True)
         raise
     with console.status("drawing"), files.whole(out) as folder:
         run.write(folder, outcome, plan, load(names[1]), names, before)

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogFormatter
 
 from hjepa.tuning.objective import Figure, better, mean
 from hjepa.tuning.outcome import Outcome
@@ -16,6 +17,7 @@ from hjepa.tuning.study import Trial
 
 BLUE, ORANGE, GREY, GREEN, INK = "#0072B2", "#E69F00", "#9AA5AB", "#009E73", "#26323D"
 SUFFIXES = (".png", ".svg")
+WIDE = 8.0  # values that span more than this factor are drawn on a logarithmic axis
 
 
 def draw(folder: Path, outcome: Outcome) -> None:
@@ -121,20 +123,36 @@ def _importance(outcome: Outcome) -> Canvas:
 
 
 def _pareto(outcome: Outcome) -> Canvas:
-    """The first objective against each other one."""
-    first, *others = outcome.figures
-    best = front(outcome.trials, outcome.figures)
-    complete = [t for t in outcome.trials if t.state == "complete"]
-    canvas = _canvas(1.0 + 4.8 * len(others), 4.8)
-    for k, axes in enumerate(canvas.subplots(1, len(others), squeeze=False)[0], 1):
-        _plain(axes)
-        for trials, style in (
-            (complete, {"color": GREY, "label": "complete"}),
-            (best, {"color": BLUE, "label": "front"}),
-        ):
-            axes.plot([t.objectives[k] for t in trials], [t.objectives[0] for t in trials], "o", ms=6, **style)
-        for t, colour, mark, name in ((outcome.default, INK, "s", "default"), (outcome.winner, GREEN, "o", "winner")):
-            axes.plot(t.objectives[k], t.objectives[0], mark, mfc="none", mec=colour, mew=2, ms=12, label=name)
-        axes.set(xlabel=_label(outcome.figures[k]), ylabel=_label(first))
-    canvas.axes[0].legend(loc="best", frameon=False)
+    """Every objective against every other one: the lower triangle of a grid, the legend in its empty corner."""
+    side = len(outcome.figures) - 1
+    canvas = _canvas(1.2 + 3.9 * side, 1.0 + 3.5 * side)
+    grid = canvas.subplots(side, side, squeeze=False)
+    for row in range(side):
+        for column in range(side):
+            if column > row:
+                grid[row, column].set_axis_off()
+            else:
+                _pair(grid[row, column], outcome, column, row + 1)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    corner = grid[0, -1] if side > 1 else grid[0, 0]
+    corner.legend(handles, labels, loc="center" if side > 1 else "best", frameon=False)
     return canvas
+
+
+def _pair(axes: Axes, outcome: Outcome, across: int, up: int) -> None:
+    """One objective against another one, by their places among the objectives."""
+    _plain(axes)
+    complete = [t for t in outcome.trials if t.state == "complete"]
+    best = front(outcome.trials, outcome.figures)
+    for trials, colour, name in ((complete, GREY, "complete"), (best, BLUE, "on the front")):
+        xs, ys = [t.objectives[across] for t in trials], [t.objectives[up] for t in trials]
+        axes.plot(xs, ys, "o", ms=6, color=colour, label=name)
+    for t, colour, mark, name in ((outcome.default, INK, "s", "default"), (outcome.winner, GREEN, "o", "winner")):
+        axes.plot(t.objectives[across], t.objectives[up], mark, mfc="none", mec=colour, mew=2, ms=12, label=name)
+    axes.set(xlabel=_label(outcome.figures[across]), ylabel=_label(outcome.figures[up]))
+    for k, scale, axis in ((across, axes.set_xscale, axes.xaxis), (up, axes.set_yscale, axes.yaxis)):
+        values = [t.objectives[k] for t in complete]
+        if min(values) > 0 and max(values) > WIDE * min(values):
+            scale("log")
+            axis.set_major_formatter(LogFormatter())
+            axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))

@@ -37,7 +37,7 @@ class Plan(NamedTuple):
         """What makes a study this one: another space, configuration, version or weights is another study."""
         playing = self.config.model_dump(mode="json", exclude={"task"})
         paths = {name: build.weights_path(self.config, name) for name in ("low", "high")}
-        hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for name, path in paths.items()}
+        hashes = {n: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for n, p in paths.items() if p.is_file()}
         return {"space": self.space.model_dump(mode="json"), "config": playing, "hjepa": __version__, "weights": hashes}
 
     @property

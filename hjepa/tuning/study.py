@@ -11,7 +11,7 @@ import fcntl
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from hjepa.errors import DataError
 from hjepa.tuning.objective import Figure
@@ -129,8 +130,7 @@ def opened(
             raise DataError(f"{out}: another process tunes there; wait for it, or give another --out") from error
         if not (out / FILE).exists():
             _make(out, space, figures, start, asked)
-        with _storage(out / FILE) as storage:
-            study = optuna.load_study(study_name=NAME, storage=storage, pruner=_pruner(space))
+        with _loaded(out / FILE, _pruner(space)) as study:
             _same(out, study.user_attrs["asked"], json.loads(json.dumps(asked)))
             yield Ledger(study, space, figures)
 
@@ -140,8 +140,7 @@ def read(out: Path) -> tuple[dict[str, Any], list[Trial]]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not (out / FILE).is_file():
         raise DataError(f"{out}: no study there (no {FILE}); allowed: the --out of an earlier `hjepa tune`")
-    with _storage(out / FILE) as storage:
-        study = optuna.load_study(study_name=NAME, storage=storage)
+    with _loaded(out / FILE) as study:
         asked: dict[str, Any] = study.user_attrs["asked"]
         return asked, [_trial(t) for t in study.get_trials(deepcopy=False, states=_ENDED)]
 
@@ -158,6 +157,18 @@ def _make(out: Path, space: Space, figures: Sequence[Figure], start: Params, ask
         study.set_user_attr("asked", dict(asked))
         study.enqueue_trial(dict(start))
     part.replace(out / FILE)
+
+
+@contextmanager
+def _loaded(path: Path, pruner: optuna.pruners.BasePruner | None = None) -> Iterator[optuna.Study]:
+    """A study that lies there; DataError where the file is none of ours."""
+    with ExitStack() as stack:
+        try:
+            study = optuna.load_study(study_name=NAME, storage=stack.enter_context(_storage(path)), pruner=pruner)
+            study.user_attrs["asked"]
+        except (KeyError, RuntimeError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            raise DataError(f"{path}: no study of `hjepa tune`; give another folder, or delete that file") from error
+        yield study
 
 
 @contextmanager

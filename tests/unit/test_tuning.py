@@ -86,21 +86,21 @@ def test_blocks_hold_every_stroke_once_and_none_is_tiny(count: int, size: int) -
 
 
 def test_trial_0_is_the_configuration_and_every_trial_has_its_own_number(tmp_path: Path) -> None:
-    trials = played(tmp_path, tuned.space(), 12)
-    assert [t.number for t in trials] == list(range(12))
+    trials = played(tmp_path, tuned.space(), 5)
+    assert [t.number for t in trials] == list(range(5))
     assert trials[0].params == tuned.start(CONFIG, tuned.space())
     assert all(len(t.values["landing_error_m"]) == 24 for t in trials)
 
 
 def test_the_search_finds_what_is_better_than_the_configuration(tmp_path: Path) -> None:
-    trials = played(tmp_path, tuned.space(), 30)
+    trials = played(tmp_path, tuned.space(), 22)
     figures = figure_of(("landing_error_m",), {})
     assert winner(trials, figures).objectives[0] < trials[0].objectives[0] - 0.1
 
 
 def test_a_study_goes_on_where_it_was_and_tries_what_it_would_have_tried(tmp_path: Path) -> None:
-    whole = played(tmp_path / "whole", tuned.space(), 14)
-    for most in (1, 5, 9, 14, 14):
+    whole = played(tmp_path / "whole", tuned.space(), 11)
+    for most in (1, 5, 9, 11, 11):
         parts = played(tmp_path / "parts", tuned.space(), most)
     assert [t.params for t in parts] == [t.params for t in whole]
     assert [t.objectives for t in parts] == [t.objectives for t in whole]
@@ -118,10 +118,10 @@ def test_a_trial_left_under_way_keeps_its_number_and_its_values(tmp_path: Path) 
 
 
 def test_a_study_killed_at_many_instants_has_every_trial_once(tmp_path: Path) -> None:
-    rng, most = np.random.default_rng(4), 40
+    rng, most = np.random.default_rng(4), 30
     words = [sys.executable, "-m", "tests.tuned", str(tmp_path / "out"), str(most)]
     kills = 0
-    for lines in (0, 1, *rng.integers(1, 9, size=4)):
+    for lines in (0, 1, *rng.integers(1, 9, size=3)):
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
             assert process.stdout is not None
             for _ in range(int(lines)):
@@ -130,7 +130,7 @@ def test_a_study_killed_at_many_instants_has_every_trial_once(tmp_path: Path) ->
             os.killpg(process.pid, signal.SIGKILL)
     subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
     _, trials = study.read(tmp_path / "out")
-    assert kills >= 4
+    assert kills >= 3
     assert [t.number for t in trials] == list(range(most))
     assert {t.state for t in trials} == {"complete"}
     assert all(len(t.values["landing_error_m"]) == 24 for t in trials)
@@ -173,11 +173,18 @@ def test_a_folder_without_a_study_is_named(tmp_path: Path) -> None:
         study.read(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"no database" * 100])
+def test_a_file_that_is_no_study_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / study.FILE).write_bytes(content)
+    with pytest.raises(DataError, match="no study of `hjepa tune`"):
+        study.read(tmp_path)
+
+
 # trials that do not run to their end
 
 
 def test_a_combination_that_cannot_be_played_is_recorded_and_ends_nothing(tmp_path: Path) -> None:
-    trials = played(tmp_path, tuned.space(), 14, Here(shared="cem"))
+    trials = played(tmp_path, tuned.space(), 6, Here(shared="cem"))
     failed = [t for t in trials if t.state == "fail"]
     assert failed
     assert {t.params["low.planner"] for t in failed} == {"cem"}
@@ -215,11 +222,11 @@ def test_a_configuration_that_cannot_be_played_ends_the_study(tmp_path: Path) ->
 )
 def test_trials_that_are_behind_are_stopped_early_and_never_the_winner(tmp_path: Path, keys: dict[str, Any]) -> None:
     workers, space = Here(), tuned.space(**keys)
-    trials = played(tmp_path, space, 20, workers)
+    trials = played(tmp_path, space, 14, workers)
     figures = figure_of(space.objectives, space.score)
     stopped = [t for t in trials if t.state == "pruned"]
     assert stopped
-    assert workers.played < 20 * 24
+    assert workers.played < 14 * 24
     assert winner(trials, figures).state == "complete"
     assert trials[0].state == "complete"
     for t in stopped:  # and rightly so: its whole value would not have won
