@@ -137,15 +137,16 @@ def _run(console: Console, plan: Plan, out: Path, names: tuple[str, str], count:
         (folder / "config.yaml").write_text(dump(plan.config), encoding="utf-8")
     _print(console, outcome)
     written = ", ".join(sorted(path.name for path in out.iterdir() if path.suffix in (".yaml", ".csv", ".md", ".png")))
-    console.print(
-        f"\nwritten to {out}/: {written}\nnext: hjepa demo {names[1]} --set-file {out / 'best.yaml'}", soft_wrap=True
-    )
+    console.print(f"\nwritten to {out}/: {written}", soft_wrap=True)
+    if outcome.verdict is not None:
+        console.print(f"next: hjepa demo {names[1]} --set-file {out / 'best.yaml'}", soft_wrap=True)
 
 
 def _opening(plan: Plan, who: str) -> str:
     s = plan.space
     aim = ", ".join(s.objectives) or " ".join(f"{weight:+g} {name}" for name, weight in s.score.items())
-    return f"{plan.trials} trials of {s.strokes} {s.feed} strokes over {len(s.search)} keys, for {aim}; {who}"
+    keys = "1 key" if len(s.search) == 1 else f"{len(s.search)} keys"
+    return f"{plan.trials} trials of {s.strokes} {s.feed} strokes over {keys}, for {aim}; {who}"
 
 
 def _progress(bar: Callable[..., None], told: Told, plan: Plan) -> None:

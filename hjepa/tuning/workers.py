@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context
@@ -54,10 +55,22 @@ def attempt(work: Work, shared: Any, job: Any) -> Any:
 
 def _serve(pipe: connection.Connection, work: Work, shared: Any) -> None:
     """A worker process: jobs in, results out, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     with suppress(EOFError, OSError):
         while True:
             pipe.send(attempt(work, shared, pipe.recv()))
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started in the block do not hear Ctrl-C, from their first instant on: it is for the parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no thread but the main one may say so
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Hand(NamedTuple):
@@ -104,7 +117,8 @@ class Processes:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, *self._given), daemon=True)
-        process.start()
+        with _deaf():
+            process.start()
         theirs.close()  # so that a worker's death closes the pipe
         return _Hand(process, ours)
 

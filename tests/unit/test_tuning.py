@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from hjepa.config import Config, load
 from hjepa.errors import ConfigError, DataError
@@ -27,6 +28,8 @@ from tests import tuned
 optuna = pytest.importorskip("optuna", reason="the extra `tune` is not installed")
 
 from hjepa.tuning import study  # noqa: E402
+from hjepa.tuning.outcome import Outcome, best_yaml, difference, trials_csv  # noqa: E402
+from hjepa.tuning.pictures import draw  # noqa: E402
 from hjepa.tuning.ranking import front, ranked, winner  # noqa: E402
 from hjepa.tuning.study import Ledger, Trial  # noqa: E402
 from hjepa.tuning.tuner import Tuner  # noqa: E402
@@ -300,6 +303,53 @@ def test_a_score_is_the_weighted_sum_of_its_figures() -> None:
     (score,) = figure_of((), {"return_rate": 2.0, "effort_j": -0.001})
     assert score.value(StrokeResult("1", returned=True, effort_j=500.0)) == pytest.approx(1.5)
     assert score.maximise
+
+
+# what is left
+
+
+def outcome(out: Path, space: Space, trials: int) -> Outcome:
+    figures = figure_of(space.objectives, space.score)
+    with opened(out, space) as ledger:
+        ended = Tuner(CONFIG, space, ledger, Here()).run(trials, TOLD.append)
+        importance = {figure.name: ledger.importance(k) for k, figure in enumerate(figures)}
+    best = winner(ended, figures)
+    both = play_both(_changed(best), CONFIG, 80, 10, Here())
+    return Outcome(space, figures, ended, best, importance, judge(*both, figures, 0))
+
+
+def test_a_study_ends_in_a_difference_that_says_what_fresh_strokes_showed_and_in_pictures(tmp_path: Path) -> None:
+    found = outcome(tmp_path, tuned.space(), 22)
+    assert found.said.startswith(
+        f"trial {found.winner.number} beats the default on 80 fresh strokes: landing_error_m -0."
+    )
+    text = best_yaml(found, difference(_changed(found.winner), CONFIG), "mine.yaml", "badminton")
+    assert f"# {found.said}.\n" in text
+    nested = yaml.safe_load(text)
+    assert nested["low"]["iterations"] == found.winner.params["low.iterations"]
+    keys = found.importance["landing_error_m"]
+    assert max(keys, key=lambda name: keys[name]) in ("low.iterations", "low.weights.effort")  # planner decides nothing
+    draw(tmp_path, found)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"history.png", "importance.png"}
+
+
+def test_where_nothing_beats_the_default_the_difference_is_empty_and_says_so() -> None:
+    names = ("return_rate",)
+    zero = trial(0, {"return_rate": [1.0] * 4}, names)
+    found = Outcome(tuned.space(objectives=names), figure_of(names, {}), [zero], zero, {}, None)
+    text = best_yaml(found, {}, "quick", "badminton")
+    assert "no trial beat the default on the strokes of the study: keep it" in text
+    assert yaml.safe_load(text) == {}
+
+
+def test_the_table_of_trials_tells_why_one_failed() -> None:
+    names = ("return_rate", "effort_j")
+    failed = Trial(1, "fail", {"low.iterations": 2}, {}, (), 0.5, "planner cem cannot be played")
+    zero = trial(0, {"return_rate": [1.0, 0.0], "effort_j": [3.0, 5.0]}, names)
+    lines = trials_csv([zero, failed], figure_of(names, {}), ["low.iterations"]).splitlines()
+    assert lines[0].startswith("trial,state,low.iterations,return_rate,effort_j,")
+    assert lines[1].startswith("0,complete,0,0.5,4,")
+    assert lines[2] == "1,fail,2,,,,,,,0,0.5,planner cem cannot be played"
 
 
 # the verdict
