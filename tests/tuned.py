@@ -18,7 +18,8 @@ from hjepa.tuning import study, workers
 from hjepa.tuning.blocks import Block
 from hjepa.tuning.objective import figure_of
 from hjepa.tuning.space import Space, value_at
-from hjepa.tuning.tuner import Told, Tuner
+from hjepa.tuning.study import Trial
+from hjepa.tuning.tuner import Tuner
 
 SEARCH = {
     "low.iterations": {"low": 1, "high": 6},
@@ -67,8 +68,8 @@ def main(out: Path, trials: int) -> None:
     config, wanted = load("badminton"), space()
     figures = figure_of(wanted.objectives, wanted.score)
 
-    def report(told: Told) -> None:
-        sys.stdout.write(f"{told.ended}\n")
+    def report(trials: list[Trial]) -> None:
+        sys.stdout.write(f"{len(trials)}\n")
         sys.stdout.flush()
 
     ledger = study.opened(out, wanted, figures, start(config, wanted), {"space": wanted.model_dump(mode="json")})

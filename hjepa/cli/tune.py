@@ -21,7 +21,7 @@ from hjepa.errors import ConfigError, DataError, extra
 if TYPE_CHECKING:
     from hjepa.tuning.outcome import Outcome
     from hjepa.tuning.run import Plan
-    from hjepa.tuning.tuner import Told
+    from hjepa.tuning.study import Trial
 
 OUT = Path("runs/tune")
 TRIALS, FRESH = 40, 200
@@ -110,9 +110,10 @@ def _plan(space: str, config: str, sets: list[str] | None, trials: int | None, f
 
 
 def _run(console: Console, plan: Plan, out: Path, names: tuple[str, str], count: int, ray: str | None) -> None:
+    from hjepa.benches import host
     from hjepa.tuning import run, workers
 
-    before = run.load_now()
+    before = host.load()
     console.print(_opening(plan, ray or f"{count} processes"), highlight=False, soft_wrap=True)
     with play.judging(console) as judging:
         ground = run.strokes_of(plan, judging)
@@ -126,7 +127,7 @@ def _run(console: Console, plan: Plan, out: Path, names: tuple[str, str], count:
                 out,
                 hired,
                 ground,
-                lambda told: _progress(bar, told, plan),
+                lambda trials: _progress(bar, trials, plan),
                 lambda: console.print(f"winner and default play {plan.fresh} fresh strokes"),
             )
     except KeyboardInterrupt:
@@ -149,20 +150,20 @@ def _opening(plan: Plan, who: str) -> str:
     return f"{plan.trials} trials of {s.strokes} {s.feed} strokes over {keys}, for {aim}; {who}"
 
 
-def _progress(bar: Callable[..., None], told: Told, plan: Plan) -> None:
+def _progress(bar: Callable[..., None], trials: list[Trial], plan: Plan) -> None:
     """The running best beside the default, in each objective."""
     from hjepa.tuning.objective import figure_of
     from hjepa.tuning.ranking import winner
 
     figures = figure_of(plan.space.objectives, plan.space.score)
     shown: dict[str, float] = {}
-    if told.trials and told.trials[0].number == 0:
-        best, default = winner(told.trials, figures), told.trials[0]
+    if trials and trials[0].number == 0:
+        best, default = winner(trials, figures), trials[0]
         shown["best trial"] = best.number
         for figure, ours, theirs in zip(figures, best.objectives, default.objectives, strict=True):
             shown[figure.name] = ours
             shown[f"default {figure.name}"] = theirs
-    bar(told.ended, max(told.ended, plan.trials), shown)
+    bar(len(trials), max(len(trials), plan.trials), shown)
 
 
 def _print(console: Console, outcome: Outcome) -> None:

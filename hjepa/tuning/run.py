@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hjepa import __version__, build
-from hjepa.benches import host
 from hjepa.config import Config
 from hjepa.tuning import outcome as written
 from hjepa.tuning import study, verdict, workers
@@ -91,8 +90,3 @@ def write(folder: Path, outcome: Outcome, plan: Plan, base: Config, names: tuple
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     draw(folder, outcome)
-
-
-def load_now() -> float:
-    """Load average of this machine."""
-    return host.load()

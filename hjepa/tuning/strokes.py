@@ -8,7 +8,7 @@ strokes alone: it may be played by any worker, at any time, again after a crash.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ from hjepa import __version__, api, build, factories
 from hjepa.config import Config, RobotSection
 from hjepa.errors import DataError
 from hjepa.evaluation.episodes import run
-from hjepa.evaluation.feasible import Starts, judge
+from hjepa.evaluation.feasible import Court, Starts, judge
 from hjepa.evaluation.results import StrokeResult
 from hjepa.tasks.badminton.feeds import FeedTable, load_feed
 from hjepa.tuning.blocks import Block
 
-SPARE = 1.7  # strokes judged for each feasible one that is wanted
+SPARE = 1.7  # strokes judged at a time for each feasible one that is wanted
+POOLS = 8  # so many times at most: robots that reach little find few
+OTHER = 1_000_003  # between the seeds of tuned and fresh strokes
 Judging = Callable[[int, int], None]
 
 
@@ -47,31 +49,45 @@ def choose(config: Config, feed: str, seed: int, tuned: int, fresh: int, judging
     """So many feasible strokes of each kind, drawn with `seed`; the fresh ones are played with another seed."""
     table = load_feed(feed)
     drawn = np.random.default_rng([seed, 3]).permutation(len(table.id))
-    first, second = (math.ceil(SPARE * n) + 8 for n in (tuned, fresh))
-    if first + second > len(drawn):
-        raise DataError(f"{tuned} strokes to tune on and {fresh} fresh ones; the {feed} matches have {len(drawn)}")
     with factories.build_world(Config(robot=RobotSection(name=config.robot.name))) as nominal:
-        folder = api.cache_folder() / f"starts-{__version__}"
+        first, rest = _feasible(nominal, table, drawn, tuned, seed, judging)
+        second, _ = _feasible(nominal, table, rest, fresh, seed + OTHER, judging)
+    return Ground(first, second)
 
-        def feasible(rows: NDArray[np.int64], wanted: int, seed: int) -> Strokes:
-            pool = table.take(rows)
-            starts = judge(nominal, pool, folder, progress=judging)
-            kept = np.flatnonzero(starts.feasible)[:wanted]
-            if len(kept) < wanted:
-                raise DataError(
-                    f"{len(kept)} of {len(rows)} strokes are feasible for {config.robot.name}, {wanted} are wanted: "
-                    f"ask for fewer, or for another robot"
-                )
-            return Strokes(pool.take(kept), _taken(starts, kept), seed)
 
-        return Ground(
-            feasible(drawn[:first], tuned, seed), feasible(drawn[first : first + second], fresh, seed + 1_000_003)
-        )
+def _feasible(
+    world: Court, table: FeedTable, drawn: NDArray[np.int64], wanted: int, seed: int, judging: Judging | None
+) -> tuple[Strokes, NDArray[np.int64]]:
+    """The first feasible strokes of a random order, judged a pool at a time; and the order's rest."""
+    size, folder = math.ceil(SPARE * wanted) + 8, api.cache_folder() / f"starts-{__version__}"
+    kept: list[tuple[FeedTable, Starts]] = []
+    found = 0
+    for begin in range(0, POOLS * size, size):
+        pool = table.take(drawn[begin : begin + size])
+        if len(pool.id) < size:
+            break
+        starts = judge(world, pool, folder, progress=judging)
+        rows = np.flatnonzero(starts.feasible)[: wanted - found]
+        kept.append((pool.take(rows), _taken(starts, rows)))
+        found += len(rows)
+        if found == wanted:
+            feeds, all_starts = zip(*kept, strict=True)
+            joined = FeedTable(*_end_to_end(feeds)), Starts(*_end_to_end(all_starts))
+            return Strokes(*joined, seed), drawn[begin + size :]
+    judged = len(kept) * size
+    raise DataError(
+        f"{found} of {judged} strokes are feasible for {world.spec.name}; allowed: at most so many, not {wanted}"
+    )
 
 
 def _taken(starts: Starts, rows: NDArray[np.int64]) -> Starts:
     columns: list[Any] = [column[rows] for column in starts]
     return Starts(*columns)
+
+
+def _end_to_end(tables: Sequence[Sequence[Any]]) -> list[Any]:
+    """Columns of several tables, joined."""
+    return [np.concatenate(columns) for columns in zip(*tables, strict=True)]
 
 
 def play(ground: Ground, block: Block) -> list[StrokeResult]:

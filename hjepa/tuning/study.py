@@ -25,7 +25,7 @@ from hjepa.errors import DataError
 from hjepa.tuning.objective import Figure
 from hjepa.tuning.space import Dimension, Params, Space, is_whole
 
-FILE, LOCK, NAME = "study.db", "study.lock", "hjepa"
+FILE, LOCK, NAME = "study.db", ".study.lock", "hjepa"
 _STARTUP = 8  # trials drawn at random before the sampler models what came of them
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 

@@ -5,10 +5,11 @@ Legend: N strokes.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from hjepa.config import Config
 from hjepa.errors import ConfigError
@@ -19,15 +20,7 @@ from hjepa.tuning.space import Params, Space, changed
 from hjepa.tuning.study import Ledger, Trial
 from hjepa.tuning.workers import Failure, Workers
 
-
-class Told(NamedTuple):
-    """How a study stands, told after every trial."""
-
-    ended: int
-    trials: list[Trial]
-
-
-Report = Callable[[Told], None]
+Report = Callable[[list[Trial]], None]  # is told of all trials that ended, after each of them
 
 
 @dataclass
@@ -66,8 +59,10 @@ class Tuner:
     def _ended(self, report: Report) -> list[Trial]:
         trials = self._ledger.trials()
         if trials and trials[0].number == 0 and trials[0].state == "fail":
-            raise ConfigError(f"the configuration itself cannot be played: {trials[0].reason}")
-        report(Told(len(trials), trials))
+            raise ConfigError(
+                f"the configuration itself cannot be played: {trials[0].reason}; mend it, or another --out"
+            )
+        report(trials)
         return trials
 
     def _begin(self, number: int, params: Params, ended: Sequence[Trial]) -> bool:
@@ -99,7 +94,7 @@ class Tuner:
             live.results += outcome
             values = per_stroke(self._shown, live.results)
             means = [mean(values[figure.name]) for figure in self._figures]
-            lacking = [f.name for f, value in zip(self._figures, means, strict=True) if value != value]
+            lacking = [f.name for f, value in zip(self._figures, means, strict=True) if math.isnan(value)]
             why = "" if not live.left else self._stopped(number, values, means[0], ended)
             if lacking:
                 self._ledger.fail(number, f"no stroke has a value of {', '.join(lacking)}", **self._notes(live))
@@ -117,7 +112,7 @@ class Tuner:
         """Why a trial stops here; '' where it goes on. Trial 0, which all are compared with, is played to its end."""
         count = len(values[self._figures[0].name])
         single = len(self._figures) == 1
-        prune = single and value == value and self._ledger.may_stop(number, count, value)
+        prune = single and not math.isnan(value) and self._ledger.may_stop(number, count, value)
         if number == 0 or self._space.pruner == "none":
             return ""
         if prune:

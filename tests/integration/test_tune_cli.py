@@ -15,13 +15,15 @@ import yaml
 
 from hjepa.cli.app import main
 from hjepa.config import load
+from hjepa.evaluation.results import StrokeResult
 from hjepa.tuning import space as spaces
+from hjepa.tuning.blocks import Block
 
 pytest.importorskip("optuna", reason="the extra `tune` is not installed")
 pytest.importorskip("pybullet", reason="the extra `sim` is not installed")
 pytestmark = pytest.mark.sim
 
-from hjepa.tuning import study  # noqa: E402
+from hjepa.tuning import strokes, study  # noqa: E402
 
 ROOT = Path(__file__).parent.parent.parent
 SPACE = """
@@ -62,6 +64,30 @@ def test_a_study_leaves_its_files_and_a_difference_that_the_configuration_takes(
     best = load("badminton", sets)
     assert {key: spaces.value_at(best, key) for key in report["winner"]["params"]} == report["winner"]["params"]
     assert (folder / "study" / "best.yaml").read_text(encoding="utf-8").startswith("# What `hjepa tune ")
+
+
+def test_tuned_and_fresh_strokes_are_feasible_disjoint_and_the_same_each_time() -> None:
+    ground = strokes.choose(load("badminton"), "val", 0, 4, 4)
+    ids = [set(part.feed.id.tolist()) for part in ground]
+    assert [len(each) for each in ids] == [4, 4]
+    assert not ids[0] & ids[1]
+    assert all(part.starts.feasible.all() for part in ground)
+    assert ground.tuned.seed != ground.fresh.seed
+    again = strokes.choose(load("badminton"), "val", 0, 4, 4)
+    assert again.fresh.feed.id.tolist() == ground.fresh.feed.id.tolist()
+
+
+def test_a_block_is_the_same_whoever_plays_it_and_whatever_was_played_before() -> None:
+    ground = strokes.choose(load("badminton"), "val", 0, 4, 4)
+    alone = strokes.play(ground, Block(load("badminton"), False, (2, 3)))
+    strokes.play(ground, Block(load("badminton", ["low.iterations=1"]), False, (0, 1)))
+    again = strokes.play(ground, Block(load("badminton"), False, (2, 3)))
+    assert [_figures(r) for r in alone] == [_figures(r) for r in again]
+    assert len({_figures(r) for r in alone}) == 2
+
+
+def _figures(r: StrokeResult) -> tuple[object, ...]:
+    return (r.id, r.returned, r.landing_xy_m, r.effort_j, r.mflop, r.contact_s)
 
 
 def test_every_trial_has_a_row_and_the_first_is_the_configuration(folder: Path) -> None:
