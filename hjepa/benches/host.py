@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,16 +81,19 @@ def about(load_before: float) -> dict[str, Any]:
 
 def as_json(benchmark: str, figures: Mapping[str, Any], load_before: float) -> str:
     """Figures and where they come from; what is not finite becomes null."""
-    return json.dumps({"benchmark": benchmark} | about(load_before) | _plain(figures), indent=1, allow_nan=False)
+    return json.dumps({"benchmark": benchmark} | about(load_before) | plain(figures), indent=1, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings, lists, tuples, dataclasses and numbers as JSON has them; what is not finite becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

@@ -25,6 +25,7 @@ from hjepa.cli import (
     match,
     robots,
     train,
+    tune,
 )
 from hjepa.errors import HjepaError
 
@@ -45,6 +46,7 @@ app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("launch")(launch.launch)
 app.command("doctor")(doctor.doctor)
 app.command("calibrate")(calibrate.calibrate)

@@ -16,6 +16,7 @@ from hjepa import config
 from hjepa.cli import options
 from hjepa.cli.app import app, spread_sets
 from hjepa.launching import graph
+from hjepa.tuning import space as spaces
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -69,7 +70,9 @@ def check_hjepa(words: list[str]) -> None:
         graph.load(parameters["graph"], parameters["sets"] or [])
     elif "config" in parameters and not (parameters.get("set_files") or missing(parameters["config"])):
         sets = parameters.get("sets") or []
-        options.other_task(parameters["config"], sets, {}) or config.load(parameters["config"], sets)
+        loaded = options.other_task(parameters["config"], sets, {}) or config.load(parameters["config"], sets)
+        if words[0] == "tune" and parameters["space"]:
+            spaces.load(parameters["space"], loaded)
 
 
 def missing(name: str) -> bool:

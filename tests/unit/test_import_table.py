@@ -87,6 +87,9 @@ TABLE: dict[str, set[str]] = {
     "hjepa/deploy/doctor.py": {"hjepa.deploy.examine"},  # the base installation is enough for it
     "hjepa/deploy/examine": {"hjepa.deploy.realtime"},
     "hjepa/benches": ANY,  # whole graphs, worlds and levels, measured
+    "hjepa/tuning": ANY,  # assembly: whole agents play, with other values each time
+    "hjepa/tuning/space.py": {"pydantic", "hjepa.config", "hjepa.typed_yaml", "hjepa.tuning.objective"},
+    "hjepa/tuning/objective.py": {"hjepa.evaluation.metrics", "hjepa.evaluation.results"},
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -133,6 +136,7 @@ ASSEMBLY = (
         "hjepa/provenance.py",
         "hjepa/__init__.py",
         "hjepa/deploy",
+        "hjepa/tuning",
         *(f"hjepa/tasks/reach/{name}.py" for name in ("nodes", "play")),
     ),
     "hjepa/launching/conductor.py",
