@@ -46,6 +46,7 @@ def draw(found: LatentMap, note: str) -> Picture:
             axes.set_xlabel(f"axis 1 ({100 * found.shares[0]:.0f} % of variance)")
         for axes in panels[::3]:
             axes.set_ylabel(f"axis 2 ({100 * found.shares[1]:.0f} % of variance)")
+        maps.legend(loc="outside upper left", ncols=5, handletextpad=0.2, columnspacing=1.2)
         _table(table.subplots(), found)
     return Picture("latent", figure, says, _rows(found))
 
@@ -53,20 +54,18 @@ def draw(found: LatentMap, note: str) -> Picture:
 def _types(axes: Axes, found: LatentMap) -> None:
     for k in np.unique(found.kind):
         x = found.scores[found.kind == k]
-        axes.plot(x[:, 0], x[:, 1], TYPE_MARKERS[k], color=TYPE_COLOURS[k], ms=2.6, mew=0, alpha=0.6, label=TYPES[k])
+        look = {"marker": TYPE_MARKERS[k], "color": TYPE_COLOURS[k], "ls": "", "mew": 0}
+        axes.plot(x[:, 0], x[:, 1], ms=2.6, alpha=0.6, rasterized=True, **look)
+        axes.plot([], [], ms=7, label=TYPES[k], **look)
     axes.set_title("shot type")
-    handles = axes.legend(ncols=2, markerscale=2.6, handletextpad=0.1, columnspacing=0.6, borderpad=0.0, loc="best")
-    for handle in handles.legend_handles:
-        handle.set_alpha(1.0)  # type: ignore[union-attr]
-    low, high = found.scores[:, 1].min(), found.scores[:, 1].max()
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.75 * (high - low))  # room for the legend
 
 
 def _coloured(figure: Figure, axes: Axes, found: LatentMap, name: str) -> None:
     value = found.truths[name]
     low, high = np.nanquantile(value, [0.02, 0.98])
     dots = axes.scatter(
-        found.scores[:, 0], found.scores[:, 1], c=value, s=4, lw=0, cmap=SEQUENTIAL, vmin=low, vmax=high, alpha=0.8
+        found.scores[:, 0], found.scores[:, 1], c=value, s=4, lw=0, cmap=SEQUENTIAL, vmin=low, vmax=high, alpha=0.8,
+        rasterized=True,
     )
     axes.set_title(name)
     bar = figure.colorbar(dots, ax=axes, shrink=0.85, aspect=25, pad=0.01)
@@ -82,10 +81,10 @@ def _table(axes: Axes, found: LatentMap) -> None:
     for (row, column), value in np.ndenumerate(cells):
         strong = column < P and abs(value) > 0.6
         weight = "bold" if column == P else "normal"
-        text = f"{value:+.1f}" if column < P else f"{value:.2f}"
-        axes.text(column, row, text, ha="center", va="center", color="white" if strong else INK, weight=weight)
-    axes.set_xlim(-0.5, P + 0.5)
-    axes.set_xticks(range(P + 1), [*(str(k + 1) for k in range(P)), "R2"])
+        text = f"{round(value, 1) + 0.0:+.1f}" if column < P else f"{value:.3f}"
+        axes.text(column + 0.3 * (column == P), row, text, ha="center", va="center", color="white" if strong else INK, weight=weight)
+    axes.set_xlim(-0.5, P + 0.9)
+    axes.set_xticks([*range(P), P + 0.3], [*(str(k + 1) for k in range(P)), "R2"])
     axes.set_yticks(range(len(cells)), [name.rpartition(",")[0] or name for name in found.truths])
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelcolor=INK)

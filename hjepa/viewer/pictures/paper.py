@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from hjepa.errors import DataError, nearest
 from hjepa.viewer.palette import COURT, FAINT, INK, STYLE
 
 FORMATS = ("png", "svg")
 DPI = 110
-_STAMPS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 class Picture(NamedTuple):
@@ -46,12 +47,24 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
     """Write NAME.png, NAME.svg (those asked for) and NAME.csv; the paths written."""
     check_formats(formats)
     made = [folder / f"{picture.name}.{kind}" for kind in formats]
-    with mpl.rc_context(STYLE):
-        for path, kind in zip(made, formats, strict=True):
-            picture.figure.savefig(path, format=kind, metadata=_STAMPS[kind])
+    for path, kind in zip(made, formats, strict=True):
+        path.write_bytes(encoded(picture.figure, kind))
     table = folder / f"{picture.name}.csv"
     write_rows(table, picture.rows)
     return [*made, table]
+
+
+def encoded(figure: Figure, kind: str) -> bytes:
+    """The figure as a file's bytes: PNG with a palette of 256 colours, which flat pictures do with, or SVG."""
+    buffer = BytesIO()
+    with mpl.rc_context(STYLE):
+        if kind == "svg":
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+            return buffer.getvalue()
+        figure.savefig(buffer, format="png")
+    small = BytesIO()
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def check_formats(formats: Sequence[str]) -> None:

@@ -24,8 +24,12 @@ class ProbeTable(NamedTuple):
 
 def draw(found: ProbeTable, note: str) -> Picture:
     """A table of R2, dark: nothing, bright: everything."""
-    says = f"What a linear probe reads from each level, R2 on {found.held} strokes of other matches"
-    with sheet(says, note, 8.2, 0.42 * len(found.asked) + 2.0) as figure:
+    best = {
+        name: ", ".join(found.asked[k] for k in np.flatnonzero(found.r2[:, j] > 0.9)) or "nothing"
+        for j, name in enumerate(found.levels)
+    }
+    says = "Read linearly, R2 above 0.9: " + "; ".join(f"{name}: {known}" for name, known in best.items())
+    with sheet("What each level knows: R2 of linear probes", note, 8.2, 0.42 * len(found.asked) + 2.0) as figure:
         axes = figure.subplots()
         shown = axes.imshow(found.r2.clip(0, 1), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(found.r2):
@@ -37,6 +41,7 @@ def draw(found: ProbeTable, note: str) -> Picture:
         axes.xaxis.tick_top()
         axes.tick_params(length=0, labelcolor=INK)
         axes.spines[:].set_visible(False)
+        axes.set_xlabel(f"fitted on {found.fitted} strokes of training matches, scored on {found.held} of others")
         bar = figure.colorbar(shown, ax=axes, aspect=30, pad=0.02, label="R2 (0: no better than the mean, 1: all)")
         bar.outline.set_visible(False)  # type: ignore[operator]
     rows = [
