@@ -221,6 +221,7 @@ class StrokePlanner:
     def objective(self, observation: Observation, goal: Goal) -> Scorer:
         """The energy that `plan` would minimise for the goal now; nothing is decided. Its x is a plan's latent and
         time to go / TIME_S."""
+        self._learn()
         with torch.no_grad():
             z, _ = self._encode(observation)
             own = self._tensor(goal.embedding[None]), self._tensor(goal.root[None])

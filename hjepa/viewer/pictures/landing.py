@@ -96,7 +96,7 @@ def _kinds(axes: Axes, hits: Sequence[StrokeResult]) -> None:
         errors = np.array([max(r.landing_error_m, 0.01) for r in hits if (r.commanded_type or "none named") == name])
         spread = (np.arange(len(errors)) % 5 - 2) * 0.07
         kind = TYPES.index(name) if name in TYPES else -1
-        axes.plot(errors, k + spread, TYPE_MARKERS[kind], color=TYPE_COLOURS[kind], mec="white", mew=0.5, ms=6, alpha=0.9)
+        axes.plot(errors, k + spread, TYPE_MARKERS[kind], color=TYPE_COLOURS[kind], mec=INK, mew=0.4, ms=7, alpha=0.9)
         middle = float(np.median(errors))
         axes.plot([middle, middle], [k - 0.3, k + 0.3], color=INK, lw=2)
         label(axes, middle, k + 0.36, f"median {middle:.2f} m", ha="center", va="bottom", fontsize=9)
