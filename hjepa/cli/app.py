@@ -23,6 +23,7 @@ from hjepa.cli import (
     forecast,
     launch,
     match,
+    plot,
     robots,
     train,
 )
@@ -51,6 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
+app.command("plot")(plot.plot)
 app.add_typer(bench.app, name="bench")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(robots.app, name="robots")

@@ -14,6 +14,8 @@ from hjepa.viewer.palette import FAINT, INK, ORANGE, SEQUENTIAL, SERIES
 from hjepa.viewer.pictures.paper import Picture, sheet
 
 LEVELS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of the lines, above the plan's energy
+TOP = 64.0  # of the colours, above the plan's energy
+SHOWN = 12.0  # a candidate's bar is cut where it is so much above the cheapest one
 HATCHES = ("", "//", "..", "xx", "--", "++", "\\\\", "oo")  # beside the colour
 
 
@@ -60,13 +62,14 @@ def draw(found: Landscape, note: str) -> Picture:
 
 
 def _slice(figure: Figure, axes: Axes, part: Slice, energy: float) -> None:
-    shown = np.clip(part.energy, 0.9 * part.energy.min(), None)
-    norm = LogNorm(float(shown.min()), float(np.quantile(shown, 0.97)))
+    norm = LogNorm(max(float(part.energy.min()), 1e-3), energy + TOP)
+    shown = part.energy.clip(norm.vmin, norm.vmax)
     ground = axes.pcolormesh(part.x, part.y, shown, cmap=SEQUENTIAL, norm=norm, shading="gouraud", rasterized=True)
     lines = axes.contour(part.x, part.y, part.energy, levels=[energy + rise for rise in LEVELS], colors="white", linewidths=0.8)
     axes.clabel(lines, fmt=lambda value: f"+{value - energy:g}", fontsize=9)
     axes.plot(0, 0, "*", color=ORANGE, mec=INK, ms=15, label="the plan", zorder=5)
     axes.set(title=part.title, xlabel=part.across, ylabel=part.up)
+    axes.set(xlim=(part.x[0], part.x[-1]), ylim=(part.y[0], part.y[-1]))
     bar = figure.colorbar(ground, ax=axes, pad=0.01, aspect=28)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -83,13 +86,19 @@ def _candidates(axes: Axes, found: Stacked) -> None:
         width = (value - value.min())[order]
         axes.barh(range(len(order)), width, left=start, color=SERIES[k], hatch=HATCHES[k], ec="white", lw=0.5, label=name)
         start = start + width
+    end = min(float(start.max()), float(start.min()) + SHOWN)
+    for place, whole in enumerate(start):
+        beyond = " (cut)" if whole > end else ""
+        axes.text(min(whole, end), place, f" {whole:.2f}{beyond}", va="center", color=INK)
+    axes.set_xlim(0, 1.6 * end)  # room for the legend
     names = [found.names[k] for k in order]
     axes.set_yticks(range(len(names)), names)
     for tick, k in zip(axes.get_yticklabels(), order, strict=True):
         tick.set(color=INK, weight="bold" if k == found.chosen else "normal")
     axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set(xlabel="energy, each term counted from its cheapest candidate", title="high level: the shots it weighed (bold: chosen)")
-    axes.legend(loc="upper right", ncols=1)
+    axes.legend(loc="center right", ncols=1)
 
 
 def _terms(axes: Axes, found: Stacked, energy: float) -> None:
@@ -115,5 +124,5 @@ def _rows(found: Landscape) -> list[dict[str, object]]:
     for part in found.slices:
         for (row, column), value in np.ndenumerate(part.energy):
             x, y = float(part.x[column]), float(part.y[row])
-            out.append({"part": part.title, "name": f"{part.across} | {part.up}", "x": x, "y": y, "energy": float(value)})
+            out.append({"part": part.title, "name": "", "x": x, "y": y, "energy": float(value)})
     return out

@@ -66,7 +66,7 @@ def _histogram(axes: Axes, found: Ledgers, marks: tuple[float, float]) -> None:
     axes.set(title="observed -> actuated", xlabel="ms (the last bar: that much or more)", ylabel="commands")
     low, high = axes.get_ylim()
     axes.set_ylim(low, 1.25 * high)
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", frameon=True, facecolor="white", edgecolor="none", framealpha=1.0)
 
 
 def _each(axes: Axes, found: Ledgers) -> None:
@@ -74,13 +74,13 @@ def _each(axes: Axes, found: Ledgers) -> None:
     shown = found.legs_ms.copy()
     ends = np.nancumsum(shown, axis=1)
     for k, name in enumerate(found.legs):
-        axes.plot(at, ends[:, k], MARKERS[k], ms=3, color=SERIES[k], mew=0, label=name.partition(" -> ")[2])
+        axes.plot(at, ends[:, k], MARKERS[k], ms=4, color=SERIES[k], mew=0, label=name.partition(" -> ")[2])
     if found.late.any():
         axes.plot(at[found.late], found.whole_ms[found.late], "X", color=VERMILION, ms=8, label="late")
     axes.plot(at, found.whole_ms + found.slack_ms, color=GREY, lw=0.9, ls=":", label="due")
     axes.set(title="every command: when each stage was done", xlabel="command", ylabel="ms after the observation")
     axes.set_ylim(0, 1.35 * float(np.nanquantile(found.whole_ms + found.slack_ms.clip(min=0), 0.98)))
-    axes.legend(loc="upper left", ncols=3, markerscale=2.0, columnspacing=1.0, handletextpad=0.3)
+    axes.legend(loc="upper left", ncols=3, markerscale=1.3, columnspacing=1.0, handletextpad=0.3)
     axes.spines["left"].set_color(FAINT)
     soft(axes)
 

@@ -14,7 +14,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from hjepa.errors import DataError, nearest
 from hjepa.viewer.palette import COURT, FAINT, INK, STYLE
@@ -55,16 +54,14 @@ def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> li
 
 
 def encoded(figure: Figure, kind: str) -> bytes:
-    """The figure as a file's bytes: PNG with a palette of 256 colours, which flat pictures do with, or SVG."""
+    """The figure as the bytes of a PNG or SVG file; the same figure, the same bytes."""
+    words: dict[str, Any] = {"metadata": {"Date": None, "Creator": None}}
+    if kind == "png":
+        words = {"metadata": {"Software": None}, "pil_kwargs": {"optimize": True}}
     buffer = BytesIO()
     with mpl.rc_context(STYLE):
-        if kind == "svg":
-            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-            return buffer.getvalue()
-        figure.savefig(buffer, format="png")
-    small = BytesIO()
-    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return small.getvalue()
+        figure.savefig(buffer, format=kind, **words)
+    return buffer.getvalue()
 
 
 def check_formats(formats: Sequence[str]) -> None:
