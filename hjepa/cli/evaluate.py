@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from hjepa.cli import files, options, play
+from hjepa.cli import files, options, play, reporting
 from hjepa.evaluation.metrics import summarise
 from hjepa.tasks.catalog import Asked
 
@@ -28,6 +28,9 @@ def evaluate(
     seconds: options.Seconds = None,
     sets: options.Sets = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="OUT.html", help="Also write a page: tables, plots, a film.")
+    ] = None,
 ) -> None:
     """Measure an agent: hit and return rate with Wilson intervals, landing error, plan times, effort.
 
@@ -36,7 +39,7 @@ def evaluate(
     other = options.other_task(
         config,
         sets,
-        {"episodes": episodes, "feed": feed},
+        {"episodes": episodes, "feed": feed, "report": report},
         task__seed=seed,
         task__seconds=seconds,
         agent__name=agent,
@@ -58,6 +61,8 @@ def evaluate(
     )
     if json is not None:
         files.check_file(json)
+    if report is not None:
+        reporting.check(report)
     settings = options.settings(config, changes)
     from hjepa import api
 
@@ -66,12 +71,12 @@ def evaluate(
     with play.judging(console) as judging:
         system.starts(judging=judging)
     begun = time.monotonic()
-    strokes = api.play(system)
+    strokes = api.play(system, record=report is not None)
     waiting = track(strokes, f"{system.config.agent.name} plays", system.config.task.strokes, console=console)
-    results = [stroke.result for stroke in waiting]
+    kept = list(waiting)
     reference = api.reference()
     summary = summarise(
-        results,
+        [stroke.result for stroke in kept],
         clock=system.config.run.clock,
         wall_s=time.monotonic() - begun,
         classifier_accuracy=reference.classifier_accuracy,
@@ -81,3 +86,5 @@ def evaluate(
     if json is not None:
         files.write_text(json, summary.to_json())
         console.print(f"written: {json}")
+    if report is not None:
+        reporting.write(console, report, config, system, kept, summary)

@@ -35,8 +35,8 @@ def plot(
 ) -> None:
     """Draw what the levels learned and decided; beside each picture lie its numbers (CSV).
 
-    latent: the high level's map of real strokes. shots: from where and to where, players and robot. landing: targets and
-    landings. probes: what each level knows. energy: what one decision was chosen from. ledger: where the time goes.
+    latent: the high level's map of real strokes. shots: from where and to where, players and robot. landing: targets
+    and landings. probes: what each level knows. energy: what a decision was chosen from. ledger: where the time goes.
 
     Example: `hjepa plot all --quick --out runs/plots`
     """

@@ -44,13 +44,16 @@ def landscape(config: Config, grid: int) -> Landscape:
     """Of the first stroke of the configuration, on slices of grid x grid points."""
     if config.agent.name not in build.HIERARCHICAL or config.high.feint:
         allowed = f"agent.name one of {', '.join(build.HIERARCHICAL)}, high.feint false"
-        raise ConfigError(f"agent '{config.agent.name}', high.feint {config.high.feint}: no single search; allowed: {allowed}")
+        raise ConfigError(
+            f"agent '{config.agent.name}', high.feint {config.high.feint}: no single search; allowed: {allowed}"
+        )
     system = api.load(config)
     spec = system.spec
     high, low = build.build_high(config, config.agent.name), build.build_low(config, spec, config.agent.name)
     made = decide(system, high, low)
     names = tuple(
-        f"{kind} to {xy[0]:.1f}, {xy[1]:+.1f} m" for kind, xy in zip(made.weighed.types, made.weighed.target_xy_m, strict=True)
+        f"{kind} to {xy[0]:.1f}, {xy[1]:+.1f} m"
+        for kind, xy in zip(made.weighed.types, made.weighed.target_xy_m, strict=True)
     )
     chosen = int(np.argmin(np.sum([*made.high_terms.values()], axis=0)))
     launch = system.feed.launch(0)
@@ -73,7 +76,7 @@ def decide(system: api.System, high: HighPlanner, low: StrokePlanner, stroke: in
     try:
         seen = world.reset(start, launch, seed)
         while not world.done:
-            goal = high.decide(seen, lambda *goals, now=seen: low.reachability(now, *goals))  # type: ignore[misc]
+            goal = high.decide(seen, lambda *goals, now=seen: low.reachability(now, *goals))
             if goal is not None:
                 handover.offer(goal)
                 weighed = _weighed(high, low, seen)

@@ -23,7 +23,9 @@ def read(path: Path) -> Ledgers:
     kept = [stats.ledger_of(frame) for frame in frames if frame is not None]
     if not kept:
         raise DataError(f"{path}: no command with a ledger; allowed: recordings of graphs in real time")
-    whole, due = (np.array([getattr(x, name) - x.observed_ns for x in kept]) / 1e6 for name in ("actuated_ns", "due_ns"))
+    whole, due = (
+        np.array([getattr(x, name) - x.observed_ns for x in kept]) / 1e6 for name in ("actuated_ns", "due_ns")
+    )
     late = np.array([x.late for x in kept], dtype=bool)
     return Ledgers(stats.LEGS, stats.durations_ms(kept), whole, late, due - whole)
 

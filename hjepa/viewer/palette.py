@@ -16,7 +16,7 @@ TYPE_COLOURS = (  # by index of a shot type; -1, the last one: unknown
 )
 TYPE_MARKERS = ("P", "X", "o", "^", "s", "v", "D", "<", "*", ">", ".")
 
-STYLE: dict[str, Any] = {  # matplotlib's rcParams; sizes in points at the size drawn
+STYLE: Any = {  # matplotlib's rcParams (its stubs name every key); sizes in points at the size drawn
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,11 @@ def draw(results: Sequence[StrokeResult], note: str) -> Picture:
 
 def _court(axes: Axes, hits: Sequence[StrokeResult]) -> None:
     courts.half(axes)
-    axes.set(xlabel="y, m (the robot's left is left)", ylabel="x, m (net at 0)", title=f"targets and landings, n = {len(hits)}")
+    axes.set(
+        xlabel="y, m (the robot's left is left)",
+        ylabel="x, m (net at 0)",
+        title=f"targets and landings, n = {len(hits)}",
+    )
     target, landed = _points(hits, "target_xy_m"), _points(hits, "landing_xy_m").clip(*GROUND_M)
     axes.plot(*(np.stack([target[:, k], landed[:, k]]) for k in (1, 0)), color=PURPLE, lw=0.9, zorder=3)
     good = np.array([r.returned for r in hits], dtype=bool)
@@ -64,9 +69,18 @@ def _vectors(axes: Axes, hits: Sequence[StrokeResult]) -> None:
     gap = _points(hits, "landing_xy_m") - _points(hits, "target_xy_m")
     far = (np.abs(gap) > FAR_M).any(axis=1)
     edge = gap.clip(-FAR_M, FAR_M)
-    axes.plot(gap[~far, 1], gap[~far, 0], "o", color=BLUE, mec="white", mew=0.6, ms=6, label=f"a hit, n = {(~far).sum()}")
+    axes.plot(
+        gap[~far, 1], gap[~far, 0], "o", color=BLUE, mec="white", mew=0.6, ms=6, label=f"a hit, n = {(~far).sum()}"
+    )
     if far.any():
-        axes.plot(edge[far, 1], edge[far, 0], "X", color=VERMILION, ms=8, label=f"farther than the panel shows, n = {far.sum()}")
+        axes.plot(
+            edge[far, 1],
+            edge[far, 0],
+            "X",
+            color=VERMILION,
+            ms=8,
+            label=f"farther than the panel shows, n = {far.sum()}",
+        )
     near = gap[~far]
     if len(near) >= FEW:
         for share, style in zip(SHARES, ("-", "--"), strict=True):
@@ -74,13 +88,13 @@ def _vectors(axes: Axes, hits: Sequence[StrokeResult]) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=1, handletextpad=0.5)
 
 
-def ellipse(gap: Array, share: float, **look: object) -> Ellipse:
+def ellipse(gap: Array, share: float, **look: Any) -> Ellipse:
     """Around points (N, 2: x up, y left), holds a share of the normal distribution with their mean and covariance."""
     values, vectors = np.linalg.eigh(np.cov(gap.T))
     size = 2.0 * np.sqrt(values.clip(min=0.0) * -2.0 * math.log(1.0 - share))
     angle = math.degrees(math.atan2(vectors[0, 1], vectors[1, 1]))  # of the longer axis, from y (drawn across)
     x, y = gap.mean(axis=0)
-    return Ellipse((y, x), size[1], size[0], angle=angle, fill=False, ec=INK, lw=1.5, **look)  # type: ignore[arg-type]
+    return Ellipse((y, x), size[1], size[0], angle=angle, fill=False, ec=INK, lw=1.5, **look)
 
 
 def _kinds(axes: Axes, hits: Sequence[StrokeResult]) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import SubFigure
 from numpy.typing import NDArray
 
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Array
 from hjepa.viewer.palette import DIVERGING, FAINT, INK, SEQUENTIAL, TYPE_COLOURS, TYPE_MARKERS
-from hjepa.viewer.pictures.paper import Picture, sheet
+from hjepa.viewer.pictures.paper import Picture, parts, sheet
 
 COLOURED = ("landing depth, m", "landing across, m", "time to floor, s", "hit height, m", "speed, log m/s")
 
@@ -37,7 +37,7 @@ def draw(found: LatentMap, note: str) -> Picture:
         f"{best.split(',')[0]} (r {found.correlation[names.index(best), 0]:+.2f})"
     )
     with sheet(says, note, 13.0, 7.2) as figure:
-        maps, table = figure.subfigures(1, 2, width_ratios=[3.0, 1.25])
+        maps, table = parts(figure, 1, 2, width_ratios=[3.0, 1.25])
         panels = maps.subplots(2, 3, sharex=True, sharey=True).ravel()
         _types(panels[0], found)
         for axes, name in zip(panels[1:], COLOURED, strict=True):
@@ -54,35 +54,58 @@ def draw(found: LatentMap, note: str) -> Picture:
 def _types(axes: Axes, found: LatentMap) -> None:
     for k in np.unique(found.kind):
         x = found.scores[found.kind == k]
-        look = {"marker": TYPE_MARKERS[k], "color": TYPE_COLOURS[k], "ls": "", "mew": 0}
+        look: dict[str, Any] = {"marker": TYPE_MARKERS[k], "color": TYPE_COLOURS[k], "ls": "", "mew": 0}
         axes.plot(x[:, 0], x[:, 1], ms=2.6, alpha=0.6, rasterized=True, **look)
         axes.plot([], [], ms=7, label=TYPES[k], **look)
     axes.set_title("shot type")
 
 
-def _coloured(figure: Figure, axes: Axes, found: LatentMap, name: str) -> None:
+def _coloured(figure: SubFigure, axes: Axes, found: LatentMap, name: str) -> None:
     value = found.truths[name]
     low, high = np.nanquantile(value, [0.02, 0.98])
     dots = axes.scatter(
-        found.scores[:, 0], found.scores[:, 1], c=value, s=4, lw=0, cmap=SEQUENTIAL, vmin=low, vmax=high, alpha=0.8,
+        found.scores[:, 0],
+        found.scores[:, 1],
+        c=value,
+        s=4,
+        lw=0,
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=high,
+        alpha=0.8,
         rasterized=True,
     )
     axes.set_title(name)
     bar = figure.colorbar(dots, ax=axes, shrink=0.85, aspect=25, pad=0.01)
     bar.solids.set_alpha(1.0)  # type: ignore[union-attr]
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _table(axes: Axes, found: LatentMap) -> None:
     """Correlation of every quantity with every axis, and its probe."""
     cells = np.column_stack([found.correlation, found.r2])
     P = found.correlation.shape[1]
-    axes.imshow(found.correlation, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", extent=(-0.5, P - 0.5, len(cells) - 0.5, -0.5))
+    axes.imshow(
+        found.correlation,
+        cmap=DIVERGING,
+        vmin=-1,
+        vmax=1,
+        aspect="auto",
+        extent=(-0.5, P - 0.5, len(cells) - 0.5, -0.5),
+    )
     for (row, column), value in np.ndenumerate(cells):
         strong = column < P and abs(value) > 0.6
         weight = "bold" if column == P else "normal"
         text = f"{round(value, 1) + 0.0:+.1f}" if column < P else f"{value:.3f}"
-        axes.text(column + 0.3 * (column == P), row, text, ha="center", va="center", color="white" if strong else INK, weight=weight)
+        axes.text(
+            column + 0.3 * (column == P),
+            row,
+            text,
+            ha="center",
+            va="center",
+            color="white" if strong else INK,
+            weight=weight,
+        )
     axes.set_xlim(-0.5, P + 0.9)
     axes.set_xticks([*range(P), P + 0.3], [*(str(k + 1) for k in range(P)), "R2"])
     axes.set_yticks(range(len(cells)), [name.rpartition(",")[0] or name for name in found.truths])

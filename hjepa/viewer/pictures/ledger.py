@@ -60,7 +60,7 @@ def _waterfall(axes: Axes, found: Ledgers) -> None:
 def _histogram(axes: Axes, found: Ledgers, marks: tuple[float, float]) -> None:
     top = float(np.quantile(found.whole_ms, 0.995)) * 1.05
     edges = np.linspace(0.0, max(top, 1.0), BINS + 1)
-    axes.hist(found.whole_ms.clip(max=edges[-1]), edges, color=BLUE)
+    axes.hist(found.whole_ms.clip(max=edges[-1]), edges.tolist(), color=BLUE)
     for value, name, style in zip(marks, ("median", "p99"), ("-", "--"), strict=True):
         axes.axvline(value, color=INK, ls=style, lw=1.4, label=f"{name} {value:.1f} ms")
     axes.set(title="observed -> actuated", xlabel="ms (the last bar: that much or more)", ylabel="commands")
@@ -75,11 +75,13 @@ def _each(axes: Axes, found: Ledgers) -> None:
     ends = np.nancumsum(shown, axis=1)
     for k, name in enumerate(found.legs):
         axes.plot(at, ends[:, k], MARKERS[k], ms=4, color=SERIES[k], mew=0, label=name.partition(" -> ")[2])
-    if found.late.any():
-        axes.plot(at[found.late], found.whole_ms[found.late], "X", color=VERMILION, ms=8, label="late")
+    top = 1.35 * float(np.nanquantile(found.whole_ms + found.slack_ms.clip(min=0), 0.98))
+    if found.late.any():  # on the edge where they are beyond it
+        late_ms = found.whole_ms[found.late].clip(max=0.97 * top)
+        axes.plot(at[found.late], late_ms, "X", color=VERMILION, ms=8, label="late", zorder=5)
     axes.plot(at, found.whole_ms + found.slack_ms, color=GREY, lw=0.9, ls=":", label="due")
     axes.set(title="every command: when each stage was done", xlabel="command", ylabel="ms after the observation")
-    axes.set_ylim(0, 1.35 * float(np.nanquantile(found.whole_ms + found.slack_ms.clip(min=0), 0.98)))
+    axes.set_ylim(0, top)
     axes.legend(loc="upper left", ncols=3, markerscale=1.3, columnspacing=1.0, handletextpad=0.3)
     axes.spines["left"].set_color(FAINT)
     soft(axes)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from hjepa.errors import DataError, nearest
 from hjepa.viewer.palette import COURT, FAINT, INK, STYLE
@@ -40,6 +40,12 @@ def sheet(title: str, note: str, width_in: float, height_in: float) -> Iterator[
         figure.suptitle(title, x=0.01, ha="left", color=INK)
         figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=FAINT)
         yield figure
+
+
+def parts(figure: Figure, rows: int, columns: int, **ratios: Sequence[float]) -> list[SubFigure]:
+    """A figure divided into parts with panels of their own."""
+    made: Any = figure.subfigures(rows, columns, **ratios)  # type: ignore[call-overload]
+    return list(made.ravel())
 
 
 def save(picture: Picture, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:

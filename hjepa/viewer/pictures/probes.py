@@ -43,7 +43,7 @@ def draw(found: ProbeTable, note: str) -> Picture:
         axes.spines[:].set_visible(False)
         axes.set_xlabel(f"fitted on {found.fitted} strokes of training matches, scored on {found.held} of others")
         bar = figure.colorbar(shown, ax=axes, aspect=30, pad=0.02, label="R2 (0: no better than the mean, 1: all)")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     rows = [
         {"quantity": name, **dict(zip(found.levels, map(float, line), strict=True))}
         for name, line in zip(found.asked, found.r2, strict=True)

@@ -61,7 +61,9 @@ def _court(axes: Axes, shots: Shots, kind: int) -> None:
 def _legend() -> list[Line2D]:
     return [
         Line2D([], [], marker="o", ls="", mfc="none", mec=BLUE, mew=1.2, ms=6, label="hit from here"),
-        Line2D([], [], marker="^", ls="", color=ORANGE, mec=INK, mew=0.4, ms=7, label="comes down here, if nobody hits it"),
+        Line2D(
+            [], [], marker="^", ls="", color=ORANGE, mec=INK, mew=0.4, ms=7, label="comes down here, if nobody hits it"
+        ),
         Line2D([], [], color=FAINT, lw=1, label=f"one stroke (at most {SHOWN} of a type are drawn)"),
     ]
 

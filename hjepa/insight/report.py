@@ -1,0 +1,189 @@
+"""The report of an evaluation: what was reached, how it came about, and where it comes from, on one page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from hjepa import provenance
+from hjepa import config as settings
+from hjepa.config import Config
+from hjepa.evaluation.metrics import Interval, Summary, quantile, rate, within
+from hjepa.evaluation.results import Point, StrokeResult
+from hjepa.insight import origin
+from hjepa.viewer.page import Film, Fold, Image, Page, Section, Table, Tile
+from hjepa.viewer.pictures import landing, times
+from hjepa.viewer.pictures.paper import Picture, encoded
+
+FILMED = 6  # strokes
+TELLING = 3  # of these that were lost though feasible, at most
+WORST = 12  # strokes that the table names
+DASH = "-"
+FAULTS = {
+    "": "landed in, but not returned",
+    "miss": "the racket did not meet it",
+    "net": "into the net",
+    "out": "landed out",
+    "own side": "landed on the own side",
+    "touched net": "the robot touched the net",
+}
+
+
+class Run(NamedTuple):
+    """An evaluation that has been played."""
+
+    config: Config
+    name: str  # of the configuration, as it was given
+    results: Sequence[StrokeResult]
+    summary: Summary
+    lines: Sequence[tuple[str, str]]  # the same in words, as the command line prints it
+    command: str  # that was typed
+    date: str
+
+
+def filmed(results: Sequence[StrokeResult]) -> list[int]:
+    """Which strokes to film, in the order of play: some that were lost though feasible, then the first ones."""
+    lost = [k for k, r in enumerate(results) if r.feasible and not r.returned][:TELLING]
+    others = [k for k in range(len(results)) if k not in lost]
+    return sorted([*lost, *others[: FILMED - len(lost)]])
+
+
+def page(run: Run, film: tuple[bytes, Sequence[int]] | None) -> Page:
+    """film: an MP4, and which strokes it shows."""
+    c, s = run.config, run.summary
+    title = f"{c.robot.name} plays {s.episodes} strokes: {_percent(s.return_rate_feasible.value)} of the feasible returned"
+    lead = f"Agent {c.agent.name}, configuration {run.name}, seed {c.task.seed}; {run.date}."
+    note = origin.small_print(c, run.name)
+    return Page(title, lead, _tiles(s), (
+        Section("Figures", (Table("All figures; rates with 95 % intervals (Wilson)", ("figure", "value"), run.lines, (0, 1)),)),
+        Section("Where the strokes landed", (_image(landing.draw(run.results, note), "Targets, landings and their errors."),)),
+        Section("By shot", (_by_shot(run.results), _by_incoming(run.results))),
+        Section("How long decisions took", (_times(run, note),)),
+        Section("The worst strokes", (_worst(run.results),)),
+        *([Section("Film", (_film(run.results, *film),))] if film is not None else []),
+        Section("Where this comes from", (*_provenance(run), Fold("Resolved configuration", settings.dump(c)))),
+    ))  # fmt: skip
+
+
+def _tiles(s: Summary) -> list[Tile]:
+    low = s.plan_ms.low
+    return [
+        Tile(_percent(s.return_rate_feasible.value), "returned, of the feasible", _interval(s.return_rate_feasible)),
+        Tile(_percent(s.return_rate.value), "returned, of all", _interval(s.return_rate)),
+        Tile(_percent(s.within_1m_rate.value), "within 1 m of the target, of all", _interval(s.within_1m_rate)),
+        Tile(_number(s.landing_error_m.median, " m"), "landing error, median", f"p90 {_number(s.landing_error_m.p90, ' m')}"),
+        Tile(_number(low.p50, " ms", 1), "low-level plan, median", f"p99 {_number(low.p99, ' ms', 1)}"),
+    ]  # fmt: skip
+
+
+def _image(picture: Picture, caption: str) -> Image:
+    return Image("image/svg+xml", encoded(picture.figure, "svg"), picture.says, f"{caption} {picture.says}.")
+
+
+def _times(run: Run, note: str) -> Image:
+    low = [ms for r in run.results for ms in r.plan_ms_low]
+    high = [ms for r in run.results for ms in r.plan_ms_high]
+    charged = run.config.low.latency_ms, run.config.high.latency_ms
+    return _image(times.draw(low, high, charged, note), "Wall time; in lockstep the clock is charged the dotted line.")
+
+
+def _by_shot(results: Sequence[StrokeResult]) -> Table:
+    header = ("chosen shot", "strokes", "returned", "95 %", "realised", "error median m", "error p90 m")
+
+    def row(name: str, some: Sequence[StrokeResult]) -> list[str]:
+        hits = [r for r in some if r.hit]
+        back, real = rate(r.returned for r in some), rate(r.realised_type == r.commanded_type for r in hits)
+        errors = [r.landing_error_m for r in hits]
+        shares = (_percent(back.value), _interval(back), _percent(real.value))
+        return [name or "none", str(len(some)), *shares, *(_number(quantile(errors, q)) for q in (0.5, 0.9))]
+
+    rows = _grouped(results, lambda r: r.commanded_type, row)
+    return Table("By the shot that was chosen; realised: the flight is classified as that shot, of the hits", header, rows)
+
+
+def _by_incoming(results: Sequence[StrokeResult]) -> Table:
+    header = ("incoming stroke", "strokes", "feasible", "returned, of the feasible", "95 %", "within 1 m, of all")
+
+    def row(name: str, some: Sequence[StrokeResult]) -> list[str]:
+        able = [r for r in some if r.feasible]
+        back = rate(r.returned for r in able)
+        near = rate(within(r) for r in some)
+        return [name, str(len(some)), str(len(able)), _percent(back.value), _interval(back), _percent(near.value)]
+
+    return Table("By the stroke that came", header, _grouped(results, lambda r: r.feed_type, row))
+
+
+def _grouped(
+    results: Sequence[StrokeResult],
+    key: Callable[[StrokeResult], str],
+    row: Callable[[str, Sequence[StrokeResult]], list[str]],
+) -> list[list[str]]:
+    """A row for each group, the largest first."""
+    groups: dict[str, list[StrokeResult]] = {}
+    for r in results:
+        groups.setdefault(key(r), []).append(r)
+    return [row(name, some) for name, some in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))]
+
+
+def worst(results: Iterable[StrokeResult]) -> list[StrokeResult]:
+    """Lost though feasible, then farthest from their target, then lost as the oracle loses them."""
+
+    def rank(r: StrokeResult) -> tuple[int, float]:
+        error = r.landing_error_m if math.isfinite(r.landing_error_m) else 0.0
+        return (0 if r.feasible and not r.returned else 1 if r.returned else 2), -error
+
+    return sorted(results, key=rank)[:WORST]
+
+
+def _worst(results: Sequence[StrokeResult]) -> Table:
+    rows = [
+        [
+            r.id, r.feed_type, r.commanded_type or DASH, happened(r), _point(r.target_xy_m), _point(r.landing_xy_m),
+            _number(r.landing_error_m), _number(r.plan_ms, "", 1),
+        ]
+        for r in worst(results)
+    ]  # fmt: skip
+    header = ("stroke", "incoming", "chosen", "what happened", "target x y m", "landed x y m", "error m", "slowest plan ms")
+    return Table("Lost though feasible first, then by landing error", header, rows, (0, 1, 2, 3))
+
+
+def happened(r: StrokeResult) -> str:
+    """How a stroke ended, in words."""
+    said = "returned" if r.returned else FAULTS.get(r.fault, r.fault)
+    return said if r.feasible else f"{said} (not feasible: an oracle loses it too)"
+
+
+def _film(results: Sequence[StrokeResult], data: bytes, shown: Sequence[int]) -> Film:
+    names = ", ".join(f"{results[k].id} ({happened(results[k])})" for k in shown)
+    return Film(data, f"Strokes {names}. Slow motion around each contact.")
+
+
+def _provenance(run: Run) -> list[Table]:
+    c = run.config
+    rows = [
+        ("command", run.command),
+        ("date", run.date),
+        ("seed", str(c.task.seed)),
+        ("commit", origin.host.commit()),
+        ("machine", origin.machine()),
+        ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions().items())),
+        *((f"weights, {name} (SHA-256)", digest) for name, digest in origin.weights(c).items()),
+    ]
+    return [Table("A commit with '+' had changes that were not committed", ("what", "value"), rows, (0, 1))]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if math.isfinite(share) else DASH
+
+
+def _interval(x: Interval) -> str:
+    return f"{100 * x.lo:.1f} to {100 * x.hi:.1f} %"
+
+
+def _number(value: float, unit: str = "", digits: int = 2) -> str:
+    return f"{value:.{digits}f}{unit}" if math.isfinite(value) else DASH
+
+
+def _point(xy: Point) -> str:
+    return f"{xy[0]:.2f} {xy[1]:.2f}" if math.isfinite(xy[0]) else DASH
