@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from hjepa import provenance
 from hjepa import config as settings
+from hjepa import provenance
 from hjepa.config import Config
 from hjepa.evaluation.metrics import Interval, Summary, quantile, rate, within
 from hjepa.evaluation.results import Point, StrokeResult
@@ -17,7 +17,7 @@ from hjepa.viewer.pictures import landing, times
 from hjepa.viewer.pictures.paper import Picture, encoded
 
 FILMED = 6  # strokes
-TELLING = 3  # of these that were lost though feasible, at most
+TELLING = 3  # of these that were lost, at most
 WORST = 12  # strokes that the table names
 DASH = "-"
 FAULTS = {
@@ -43,8 +43,8 @@ class Run(NamedTuple):
 
 
 def filmed(results: Sequence[StrokeResult]) -> list[int]:
-    """Which strokes to film, in the order of play: some that were lost though feasible, then the first ones."""
-    lost = [k for k, r in enumerate(results) if r.feasible and not r.returned][:TELLING]
+    """Which strokes to film, in the order of play: some that were lost, feasible ones first, then the first ones."""
+    lost = sorted((k for k, r in enumerate(results) if not r.returned), key=lambda k: not results[k].feasible)[:TELLING]
     others = [k for k in range(len(results)) if k not in lost]
     return sorted([*lost, *others[: FILMED - len(lost)]])
 
@@ -52,29 +52,35 @@ def filmed(results: Sequence[StrokeResult]) -> list[int]:
 def page(run: Run, film: tuple[bytes, Sequence[int]] | None) -> Page:
     """film: an MP4, and which strokes it shows."""
     c, s = run.config, run.summary
-    title = f"{c.robot.name} plays {s.episodes} strokes: {_percent(s.return_rate_feasible.value)} of the feasible returned"
+    title = (
+        f"{c.robot.name} plays {s.episodes} strokes: {_percent(s.return_rate_feasible.value)} of the feasible returned"
+    )
     lead = f"Agent {c.agent.name}, configuration {run.name}, seed {c.task.seed}; {run.date}."
     note = origin.small_print(c, run.name)
-    return Page(title, lead, _tiles(s), (
-        Section("Figures", (Table("All figures; rates with 95 % intervals (Wilson)", ("figure", "value"), run.lines, (0, 1)),)),
-        Section("Where the strokes landed", (_image(landing.draw(run.results, note), "Targets, landings and their errors."),)),
+    figures = Table("All figures; rates with 95 % intervals (Wilson)", ("figure", "value"), run.lines, (0, 1))
+    where = _image(landing.draw(run.results, note), "Targets, landings and their errors.")
+    sections = [
+        Section("Figures", (figures,)),
+        Section("Where the strokes landed", (where,)),
         Section("By shot", (_by_shot(run.results), _by_incoming(run.results))),
-        Section("How long decisions took", (_times(run, note),)),
+        Section("Time", (_times(run, note),)),
         Section("The worst strokes", (_worst(run.results),)),
-        *([Section("Film", (_film(run.results, *film),))] if film is not None else []),
-        Section("Where this comes from", (*_provenance(run), Fold("Resolved configuration", settings.dump(c)))),
-    ))  # fmt: skip
+    ]
+    if film is not None:
+        sections.append(Section("Film", (_film(run.results, *film),)))
+    config = Fold("Resolved configuration", settings.dump(c))
+    return Page(title, lead, _tiles(s), [*sections, Section("Where this comes from", (_provenance(run), config))])
 
 
 def _tiles(s: Summary) -> list[Tile]:
-    low = s.plan_ms.low
+    low, error = s.plan_ms.low, s.landing_error_m
     return [
         Tile(_percent(s.return_rate_feasible.value), "returned, of the feasible", _interval(s.return_rate_feasible)),
         Tile(_percent(s.return_rate.value), "returned, of all", _interval(s.return_rate)),
         Tile(_percent(s.within_1m_rate.value), "within 1 m of the target, of all", _interval(s.within_1m_rate)),
-        Tile(_number(s.landing_error_m.median, " m"), "landing error, median", f"p90 {_number(s.landing_error_m.p90, ' m')}"),
+        Tile(_number(error.median, " m"), "landing error, median", f"p90 {_number(error.p90, ' m')}"),
         Tile(_number(low.p50, " ms", 1), "low-level plan, median", f"p99 {_number(low.p99, ' ms', 1)}"),
-    ]  # fmt: skip
+    ]
 
 
 def _image(picture: Picture, caption: str) -> Image:
@@ -99,7 +105,9 @@ def _by_shot(results: Sequence[StrokeResult]) -> Table:
         return [name or "none", str(len(some)), *shares, *(_number(quantile(errors, q)) for q in (0.5, 0.9))]
 
     rows = _grouped(results, lambda r: r.commanded_type, row)
-    return Table("By the shot that was chosen; realised: the flight is classified as that shot, of the hits", header, rows)
+    return Table(
+        "By the shot that was chosen; realised: the flight is classified as that shot, of the hits", header, rows
+    )
 
 
 def _by_incoming(results: Sequence[StrokeResult]) -> Table:
@@ -127,11 +135,11 @@ def _grouped(
 
 
 def worst(results: Iterable[StrokeResult]) -> list[StrokeResult]:
-    """Lost though feasible, then farthest from their target, then lost as the oracle loses them."""
+    """Lost though feasible, then lost as the oracle loses them, then returned far from their target."""
 
     def rank(r: StrokeResult) -> tuple[int, float]:
         error = r.landing_error_m if math.isfinite(r.landing_error_m) else 0.0
-        return (0 if r.feasible and not r.returned else 1 if r.returned else 2), -error
+        return (2 if r.returned else 0 if r.feasible else 1), -error
 
     return sorted(results, key=rank)[:WORST]
 
@@ -144,22 +152,38 @@ def _worst(results: Sequence[StrokeResult]) -> Table:
         ]
         for r in worst(results)
     ]  # fmt: skip
-    header = ("stroke", "incoming", "chosen", "what happened", "target x y m", "landed x y m", "error m", "slowest plan ms")
-    return Table("Lost though feasible first, then by landing error", header, rows, (0, 1, 2, 3))
+    header = (
+        "stroke",
+        "incoming",
+        "chosen",
+        "what happened",
+        "target x y m",
+        "landed x y m",
+        "error m",
+        "slowest plan ms",
+    )
+    return Table(
+        "Lost though feasible; lost, and by an oracle with perfect state too; returned far from the target",
+        header,
+        rows,
+        (0, 1, 2, 3),
+    )
 
 
 def happened(r: StrokeResult) -> str:
     """How a stroke ended, in words."""
     said = "returned" if r.returned else FAULTS.get(r.fault, r.fault)
-    return said if r.feasible else f"{said} (not feasible: an oracle loses it too)"
+    if r.feasible:
+        return said
+    return f"{said}, though an oracle loses it" if r.returned else f"{said}; an oracle loses it too"
 
 
 def _film(results: Sequence[StrokeResult], data: bytes, shown: Sequence[int]) -> Film:
-    names = ", ".join(f"{results[k].id} ({happened(results[k])})" for k in shown)
-    return Film(data, f"Strokes {names}. Slow motion around each contact.")
+    names = ". ".join(f"{results[k].id}: {happened(results[k])}" for k in shown)
+    return Film(data, f"{names}. Slow motion around each contact.")
 
 
-def _provenance(run: Run) -> list[Table]:
+def _provenance(run: Run) -> Table:
     c = run.config
     rows = [
         ("command", run.command),
@@ -170,7 +194,7 @@ def _provenance(run: Run) -> list[Table]:
         ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions().items())),
         *((f"weights, {name} (SHA-256)", digest) for name, digest in origin.weights(c).items()),
     ]
-    return [Table("A commit with '+' had changes that were not committed", ("what", "value"), rows, (0, 1))]
+    return Table("A commit with '+' had changes that were not committed", ("what", "value"), rows, (0, 1))
 
 
 def _percent(share: float) -> str:
@@ -178,7 +202,7 @@ def _percent(share: float) -> str:
 
 
 def _interval(x: Interval) -> str:
-    return f"{100 * x.lo:.1f} to {100 * x.hi:.1f} %"
+    return f"{100 * x.lo:.1f} to {100 * x.hi:.1f} %" if math.isfinite(x.value) else DASH
 
 
 def _number(value: float, unit: str = "", digits: int = 2) -> str:
@@ -186,4 +210,5 @@ def _number(value: float, unit: str = "", digits: int = 2) -> str:
 
 
 def _point(xy: Point) -> str:
-    return f"{xy[0]:.2f} {xy[1]:.2f}" if math.isfinite(xy[0]) else DASH
+    x, y = (round(value, 2) + 0.0 for value in xy)  # no -0.00
+    return f"{x:.2f} {y:.2f}" if math.isfinite(xy[0]) else DASH

@@ -70,7 +70,7 @@ def _vectors(axes: Axes, hits: Sequence[StrokeResult]) -> None:
     far = (np.abs(gap) > FAR_M).any(axis=1)
     edge = gap.clip(-FAR_M, FAR_M)
     axes.plot(
-        gap[~far, 1], gap[~far, 0], "o", color=BLUE, mec="white", mew=0.6, ms=6, label=f"a hit, n = {(~far).sum()}"
+        gap[~far, 1], gap[~far, 0], "o", color=BLUE, mec="white", mew=0.6, ms=6, label=f"a hit (n = {(~far).sum()})"
     )
     if far.any():
         axes.plot(
@@ -79,13 +79,13 @@ def _vectors(axes: Axes, hits: Sequence[StrokeResult]) -> None:
             "X",
             color=VERMILION,
             ms=8,
-            label=f"farther than the panel shows, n = {far.sum()}",
+            label=f"beyond the panel (n = {far.sum()})",
         )
     near = gap[~far]
     if len(near) >= FEW:
         for share, style in zip(SHARES, ("-", "--"), strict=True):
-            axes.add_patch(ellipse(near, share, ls=style, label=f"holds {100 * share:.0f} % of a normal distribution"))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=1, handletextpad=0.5)
+            axes.add_patch(ellipse(near, share, ls=style, label=f"{100 * share:.0f} % of a normal distribution"))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, handletextpad=0.5)
 
 
 def ellipse(gap: Array, share: float, **look: Any) -> Ellipse:

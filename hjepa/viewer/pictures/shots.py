@@ -35,7 +35,9 @@ def draw(players: Sequence[Shots], note: str) -> Picture:
         k for k, name in enumerate(TYPES) if name not in SERVICES and any((shots.kind == k).any() for shots in players)
     ]
     says = "; ".join(f"{shots.who}: {len(shots.kind)} strokes" for shots in players)
-    with sheet(f"Where shots are hit from and where they land. {says}", note, 1.62 * len(kinds) + 0.6, 8.0) as figure:
+    with sheet(
+        f"Where shots are hit from and where they land. {says}", note, max(1.62 * len(kinds) + 0.6, 10.0), 8.0
+    ) as figure:
         panels = figure.subplots(len(players), len(kinds), squeeze=False, sharex=True, sharey=True)
         for row, shots in zip(panels, players, strict=True):
             for axes, k in zip(row, kinds, strict=True):
