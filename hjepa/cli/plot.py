@@ -12,10 +12,9 @@ from hjepa.cli import files, options
 from hjepa.config import Config, task_name
 from hjepa.errors import ConfigError, DataError, extra, nearest
 from hjepa.tasks import catalog
+from hjepa.viewer.pictures import FORMATS, KINDS, check_formats
 
-KINDS = ("latent", "shots", "landing", "probes", "energy", "ledger")
 READS = {".csv": ("landing", "shots"), ".mcap": ("ledger",)}  # kinds that a file is enough for
-FORMATS = ("png", "svg")
 
 
 def plot(
@@ -83,9 +82,7 @@ def _kinds(what: str) -> tuple[str, ...]:
 def _formats(text: str) -> tuple[str, ...]:
     """`png,svg` -> the formats, each once."""
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    for kind in kinds:
-        if kind not in FORMATS:
-            raise DataError(f"--format '{kind}': unknown; {nearest(kind, FORMATS)}")
+    check_formats(kinds)
     return kinds
 
 

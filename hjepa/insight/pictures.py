@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
 
 def make(what: Sequence[str], asked: Asked, made: Callable[[str], None] = lambda _: None) -> list[Picture]:
-    """Pictures by name (see KINDS), strokes being played once for all of them; `made` is told each name."""
+    """Pictures by name (see MAKERS), strokes being played once for all of them; `made` is told each name."""
     robot: list[list[Played]] = []
 
     def strokes() -> list[Played]:
@@ -52,7 +52,7 @@ def make(what: Sequence[str], asked: Asked, made: Callable[[str], None] = lambda
 
     out = []
     for name in what:
-        out.append(KINDS[name](asked, strokes))
+        out.append(MAKERS[name](asked, strokes))
         made(name)
     return out
 
@@ -101,7 +101,7 @@ def _ledger(asked: Asked, _: Strokes) -> Picture:
     return ledger.draw(timing.measure(timed), asked.note)
 
 
-KINDS: dict[str, Callable[[Asked, Strokes], Picture]] = {
+MAKERS: dict[str, Callable[[Asked, Strokes], Picture]] = {
     "latent": _latent,
     "shots": _shots,
     "landing": _landing,

@@ -12,6 +12,7 @@ from torch import Tensor
 from hjepa.models.high import READINGS, HighModel
 from hjepa.models.low import LowLevel
 from hjepa.models.rally import RallyModel
+from hjepa.models.strokes import Strokes
 from hjepa.tasks.badminton.rallies import from_strokes
 from hjepa.tasks.badminton.strokes import TYPES, load_strokes
 from hjepa.training.chains import observe
@@ -109,9 +110,10 @@ def rally_embeddings(model: RallyModel, real: Real) -> Array:
     table = load_strokes()
     rallies = from_strokes(table, real.split)
     place = np.searchsorted(table.split_rows(real.split), real.rows)
-    s = model.encode(padded(rallies).strokes)
-    at, shot = (torch.from_numpy(part[place]).long() for part in (rallies.rally, rallies.shot))
-    return s[at, shot].double().numpy()
+    kept, at = np.unique(rallies.rally[place], return_inverse=True)
+    s = model.encode(Strokes(*(part[torch.from_numpy(kept).long()] for part in padded(rallies).strokes)))
+    shot = torch.from_numpy(rallies.shot[place]).long()
+    return s[torch.from_numpy(at), shot].double().numpy()
 
 
 def truths(real: Real, own: Joints) -> dict[str, Array]:

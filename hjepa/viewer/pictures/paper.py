@@ -15,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from hjepa.errors import DataError, nearest
 from hjepa.viewer.palette import COURT, FAINT, INK, STYLE
+from hjepa.viewer.pictures import FORMATS, check_formats
 
-FORMATS = ("png", "svg")
 DPI = 110
 
 
@@ -68,13 +67,6 @@ def encoded(figure: Figure, kind: str) -> bytes:
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format=kind, **words)
     return buffer.getvalue()
-
-
-def check_formats(formats: Sequence[str]) -> None:
-    """DataError unless every format is known and there is one."""
-    for kind in formats or ("",):
-        if kind not in FORMATS:
-            raise DataError(f"--format '{kind}': unknown; {nearest(kind, FORMATS)}")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
