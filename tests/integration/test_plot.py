@@ -128,9 +128,7 @@ def test_a_picture_that_a_file_is_not_enough_for_is_refused(tmp_path: Path, caps
 
 
 def test_the_verb_knows_every_kind_there_is() -> None:
-    from hjepa.cli import plot
-
-    assert tuple(KINDS) == plot.KINDS
+    assert tuple(MAKERS) == pictures.KINDS
 
 
 def test_a_stroke_without_a_recording_has_no_point_of_contact() -> None:
