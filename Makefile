@@ -61,7 +61,7 @@ bench: $(STAMP)  ## every script in tests/benchmarks: prints tables, writes JSON
 	done
 
 pictures: $(STAMP)  ## the pictures of docs/pictures.md, drawn anew from the shipped weights
-	$(BIN)/hjepa plot all $(CONFIG) --quick --format png --out runs/plots $(ARGS)
+	$(BIN)/hjepa plot all $(CONFIG) --format png --out runs/plots $(ARGS)
 	$(BIN)/python docs/pictures/small.py runs/plots/*.png docs/pictures
 
 clean:  ## remove caches and build folders (not .venv, data or runs)

@@ -25,8 +25,12 @@ def latent_map(config: Config, count: int) -> LatentMap:
     columns = np.stack(list(truths.values()), axis=1)
     r2 = [probe_r2((z_fit, fit_truths[name][:, None]), (z, truths[name][:, None])) for name in truths]
     kept = min(AXES, z.shape[1])
-    r = correlations(axes.scores[:, :kept], columns)
-    return LatentMap(axes.scores[:, :kept], axes.shares[:kept], shown.kind, truths, r, np.array(r2))
+    scores = axes.scores[:, :kept]
+    r = correlations(scores, columns)
+    strongest = r[np.abs(r).argmax(axis=0), np.arange(kept)]
+    turn = np.where(strongest < 0, -1.0, 1.0)  # an axis has no sign of its own: it points along what it goes with most
+    scores, r = scores * turn, r * turn
+    return LatentMap(scores, axes.shares[:kept], shown.kind, truths, r, np.array(r2))
 
 
 def probe_table(config: Config, count: int) -> ProbeTable:

@@ -129,4 +129,5 @@ def test_the_latent_map_reads_tempo_and_depth_of_strokes_it_was_not_fitted_on() 
     r2 = dict(zip(found.truths, found.r2, strict=True))
     assert r2["landing depth, m"] > 0.98 and r2["time to floor, s"] > 0.95
     assert found.scores.shape == (400, 6) and (np.diff(found.shares) <= 0).all()
+    assert (found.correlation.max(axis=0) >= -found.correlation.min(axis=0)).all()  # axes point along what they show
     assert len(found.kind) == 400

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from PIL import Image
 
 from hjepa.errors import DataError
@@ -142,6 +143,17 @@ def test_nothing_of_a_picture_lies_outside_its_sheet(make: Callable[[], Picture]
     width, height = figure.get_size_inches()
     assert min(box.x0, box.y0) > -0.05
     assert box.x1 < width + 0.05 and box.y1 < height + 0.05
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_no_legend_covers_the_small_print_or_the_title(make: Callable[[], Picture]) -> None:
+    figure = make().figure
+    figure.canvas.draw()
+    small, title = (part.get_window_extent() for part in (figure._supxlabel, figure._suptitle))
+    for legend in figure.findobj(Legend):
+        box = legend.get_window_extent()
+        assert box.y0 > small.y1 - 1 or box.x0 > small.x1
+        assert box.y1 < title.y0 + 1
 
 
 def test_the_latent_map_names_every_type_and_tells_the_axis_it_is_organised_by() -> None:

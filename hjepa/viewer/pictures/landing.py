@@ -29,7 +29,7 @@ def draw(results: Sequence[StrokeResult], note: str) -> Picture:
     returned = sum(r.returned for r in results)
     median = f", {np.median([r.landing_error_m for r in hits]):.2f} m from the target in the median" if hits else ""
     says = f"{returned} of {len(results)} strokes returned{median}"
-    with sheet(says, note, 13.0, 5.6) as figure:
+    with sheet(says, note, 13.0, 5.4) as figure:
         court, vectors, kinds = figure.subplots(1, 3, width_ratios=[0.9, 1.0, 1.05])
         _court(court, hits)
         _vectors(vectors, hits)
@@ -52,7 +52,7 @@ def _court(axes: Axes, hits: Sequence[StrokeResult]) -> None:
     lost = axes.plot(landed[~good, 1], landed[~good, 0], "X", color=VERMILION, mec="white", mew=0.6, ms=9, zorder=6)
     lost[0].set_label("lost")
     axes.set_ylim(GROUND_M[0][0] - 0.2, GROUND_M[1][0] + 0.2)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, handletextpad=0.2, columnspacing=1.0)
+    axes.legend(loc="lower center", ncols=3, handletextpad=0.2, columnspacing=1.0)  # there is room below the net
 
 
 def _vectors(axes: Axes, hits: Sequence[StrokeResult]) -> None:
@@ -85,7 +85,7 @@ def _vectors(axes: Axes, hits: Sequence[StrokeResult]) -> None:
     if len(near) >= FEW:
         for share, style in zip(SHARES, ("-", "--"), strict=True):
             axes.add_patch(ellipse(near, share, ls=style, label=f"{100 * share:.0f} % of a normal distribution"))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, handletextpad=0.5)
+    axes.legend(loc="upper left", handletextpad=0.5, borderpad=0.2)
 
 
 def ellipse(gap: Array, share: float, **look: Any) -> Ellipse:

@@ -73,15 +73,18 @@ def _each(axes: Axes, found: Ledgers) -> None:
     at = np.arange(len(found.whole_ms))
     shown = found.legs_ms.copy()
     ends = np.nancumsum(shown, axis=1)
+    due = found.whole_ms + found.slack_ms
+    most = 1.1 * float(np.quantile(np.r_[due, found.whole_ms], 0.98))  # what is beyond lies on this line
     for k, name in enumerate(found.legs):
-        axes.plot(at, ends[:, k], MARKERS[k], ms=4, color=SERIES[k], mew=0, label=name.partition(" -> ")[2])
-    top = 1.35 * float(np.nanquantile(found.whole_ms + found.slack_ms.clip(min=0), 0.98))
-    if found.late.any():  # on the edge where they are beyond it
-        late_ms = found.whole_ms[found.late].clip(max=0.97 * top)
+        axes.plot(
+            at, ends[:, k].clip(max=most), MARKERS[k], ms=4, color=SERIES[k], mew=0, label=name.partition(" -> ")[2]
+        )
+    axes.plot(at, due.clip(max=most), color=GREY, lw=0.9, ls=":", label="due")
+    if found.late.any():
+        late_ms = found.whole_ms[found.late].clip(max=most)
         axes.plot(at[found.late], late_ms, "X", color=VERMILION, ms=8, label="late", zorder=5)
-    axes.plot(at, found.whole_ms + found.slack_ms, color=GREY, lw=0.9, ls=":", label="due")
     axes.set(title="every command: when each stage was done", xlabel="command", ylabel="ms after the observation")
-    axes.set_ylim(0, top)
+    axes.set_ylim(0, 1.35 * most)  # room for the legend
     axes.legend(loc="upper left", ncols=3, markerscale=1.3, columnspacing=1.0, handletextpad=0.3)
     axes.spines["left"].set_color(FAINT)
     soft(axes)

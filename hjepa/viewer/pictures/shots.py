@@ -14,7 +14,7 @@ from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Array
 from hjepa.viewer.palette import BLUE, FAINT, INK, ORANGE
 from hjepa.viewer.pictures import courts
-from hjepa.viewer.pictures.paper import Picture, sheet
+from hjepa.viewer.pictures.paper import Picture, parts, sheet
 
 SHOWN = 150  # strokes of a type that are drawn
 SERVICES = ("short service", "long service")  # the robot does not serve
@@ -38,14 +38,15 @@ def draw(players: Sequence[Shots], note: str) -> Picture:
     with sheet(
         f"Where shots are hit from and where they land. {says}", note, max(1.62 * len(kinds) + 0.6, 10.0), 8.0
     ) as figure:
-        panels = figure.subplots(len(players), len(kinds), squeeze=False, sharex=True, sharey=True)
+        (board,) = parts(figure, 1, 1)
+        panels = board.subplots(len(players), len(kinds), squeeze=False, sharex=True, sharey=True)
         for row, shots in zip(panels, players, strict=True):
             for axes, k in zip(row, kinds, strict=True):
                 _court(axes, shots, k)
             row[0].set_ylabel(f"{shots.who}\nx, m (net at 0)")
         for axes in panels[-1]:
             axes.set_xlabel("y, m")
-        figure.legend(handles=_legend(), loc="outside lower right", ncols=3)
+        board.legend(handles=_legend(), loc="outside upper right", ncols=3)
     return Picture("shots", figure, says, [row for shots in players for row in _rows(shots)])
 
 
