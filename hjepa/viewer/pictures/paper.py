@@ -43,7 +43,7 @@ def sheet(title: str, note: str, width_in: float, height_in: float) -> Iterator[
 
 def parts(figure: Figure, rows: int, columns: int, **ratios: Sequence[float]) -> list[SubFigure]:
     """A figure divided into parts with panels of their own."""
-    made: Any = figure.subfigures(rows, columns, **ratios)  # type: ignore[call-overload]
+    made: Any = figure.subfigures(rows, columns, squeeze=False, **ratios)  # type: ignore[call-overload]
     return list(made.ravel())
 
 
