@@ -35,10 +35,13 @@ class Asked(NamedTuple):
     strokes: Path | None = None  # strokes.csv of a run; None: strokes are played
     recording: Path | None = None  # .mcap; None: a short run in real time
 
-    @property
-    def note(self) -> str:
-        """The small print."""
-        return origin.small_print(self.config, self.name)
+    def note(self, *weights: str) -> str:
+        """The small print of what the configuration makes; weights: those that are shown, if not the agent's."""
+        return origin.small_print(self.config, self.name, weights or None)
+
+    def note_of_strokes(self) -> str:
+        """That of strokes, played or read."""
+        return self.note() if self.strokes is None else origin.of_file(self.strokes)
 
 
 def make(what: Sequence[str], asked: Asked, made: Callable[[str], None] = lambda _: None) -> list[Picture]:
@@ -74,31 +77,32 @@ Strokes = Callable[[], list[Played]]
 
 
 def _latent(asked: Asked, _: Strokes) -> Picture:
-    return latent.draw(maps.latent_map(asked.config, asked.size.embedded), asked.note)
+    return latent.draw(maps.latent_map(asked.config, asked.size.embedded), asked.note("high"))
 
 
 def _probes(asked: Asked, _: Strokes) -> Picture:
-    return probes.draw(maps.probe_table(asked.config, asked.size.embedded), asked.note)
+    return probes.draw(maps.probe_table(asked.config, asked.size.embedded), asked.note("low", "high", "rally"))
 
 
 def _shots(asked: Asked, strokes: Strokes) -> Picture:
     real = played.real_shots(asked.size.embedded, asked.config.task.seed)
-    return shots.draw([real, played.robot_shots(strokes())], asked.note)
+    return shots.draw([real, played.robot_shots(strokes())], asked.note_of_strokes())
 
 
 def _landing(asked: Asked, strokes: Strokes) -> Picture:
-    return landing.draw([stroke.result for stroke in strokes()], asked.note)
+    return landing.draw([stroke.result for stroke in strokes()], asked.note_of_strokes())
 
 
 def _energy(asked: Asked, _: Strokes) -> Picture:
-    return energy.draw(decision.landscape(_with(asked.config, strokes=1), asked.size.grid), asked.note)
+    return energy.draw(decision.landscape(_with(asked.config, strokes=1), asked.size.grid), asked.note())
 
 
 def _ledger(asked: Asked, _: Strokes) -> Picture:
     if asked.recording is not None:
-        return ledger.draw(timing.read(asked.recording), asked.note)
+        note = origin.of_recording(asked.recording, timing.recording(asked.recording).about)
+        return ledger.draw(timing.read(asked.recording), note)
     timed = _with(asked.config, strokes=asked.size.timed, clock="realtime")
-    return ledger.draw(timing.measure(timed), asked.note)
+    return ledger.draw(timing.measure(timed), asked.note())
 
 
 MAKERS: dict[str, Callable[[Asked, Strokes], Picture]] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hjepa import config as settings
-from hjepa import provenance
+from hjepa.benches import host
 from hjepa.config import Config
 from hjepa.evaluation.metrics import Interval, Summary, quantile, rate, within
 from hjepa.evaluation.results import Point, StrokeResult
@@ -189,10 +189,10 @@ def _provenance(run: Run) -> Table:
         ("command", run.command),
         ("date", run.date),
         ("seed", str(c.task.seed)),
-        ("commit", origin.host.commit()),
+        ("commit", host.commit()),
         ("machine", origin.machine()),
-        ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions().items())),
-        *((f"weights, {name} (SHA-256)", digest) for name, digest in origin.weights(c).items()),
+        ("versions", ", ".join(f"{name} {version}" for name, version in host.versions().items())),
+        *((f"weights, {name} (SHA-256)", digest) for name, digest in origin.weights(c, origin.levels(c)).items()),
     ]
     return Table("A commit with '+' had changes that were not committed", ("what", "value"), rows, (0, 1))
 

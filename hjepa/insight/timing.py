@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,12 +15,20 @@ from hjepa.config import Config
 from hjepa.errors import ConfigError, DataError, extra
 from hjepa.viewer.pictures.ledger import Ledgers
 
+if TYPE_CHECKING:
+    from hjepa.bus.logfile import Log
 
-def read(path: Path) -> Ledgers:
-    """All ledgers of a recording (.mcap); DataError where there is none."""
+
+def recording(path: Path) -> Log:
+    """A recording (.mcap)."""
     with extra("log"):
         from hjepa.bus.logfile import Log
-    frames = (decoded_or_none(entry.frame) for entry in Log(path) if entry.topic == "ledger")
+    return Log(path)
+
+
+def read(path: Path) -> Ledgers:
+    """All ledgers of a recording; DataError where there is none."""
+    frames = (decoded_or_none(entry.frame) for entry in recording(path) if entry.topic == "ledger")
     kept = [stats.ledger_of(frame) for frame in frames if frame is not None]
     if not kept:
         raise DataError(f"{path}: no command with a ledger; allowed: recordings of graphs in real time")

@@ -1,6 +1,7 @@
 """pytest tests/integration/test_plot.py: one real decision and its energies, ledgers of a recording, the verb."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import pytest
 
 from hjepa import api, build
 from hjepa.bus import topics, wire
-from hjepa.bus.logfile import LogWriter
+from hjepa.bus.logfile import About, LogWriter
 from hjepa.cli.app import main
 from hjepa.config import load
 from hjepa.errors import DataError
 from hjepa.evaluation.results import NOWHERE, Played, StrokeResult, write_csv
-from hjepa.insight import decision, timing
+from hjepa.insight import decision, origin, timing
 from hjepa.insight.pictures import MAKERS
 from hjepa.insight.played import robot_shots
 from hjepa.viewer import pictures
@@ -136,3 +137,35 @@ def test_a_stroke_without_a_recording_has_no_point_of_contact() -> None:
     shots = robot_shots([Played(hit), Played(StrokeResult(id="2", landing_xy_m=NOWHERE))])
     assert shots.landing_m.tolist() == [[6.0, 1.0]] and np.isnan(shots.hit_m).all()
     assert shots.kind.tolist() == [7]
+
+
+@pytest.mark.parametrize("what", ["latent", "probes", "energy"])
+def test_a_picture_is_made_from_an_empty_folder(what: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("plot", what, "--quick", "--format", "png", "--out", "made") == 0
+    assert f"written to made/: {what}.png, {what}.csv" in capsys.readouterr().out.replace("\n", " ")
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == [f"{what}.csv", f"{what}.png"]
+
+
+@pytest.mark.slow
+def test_all_pictures_are_made_from_an_empty_folder(tmp_path: Path, monkeypatch) -> None:
+    """Half a minute: strokes are played, some in real time."""
+    monkeypatch.chdir(tmp_path)
+    assert run("plot", "all", "--quick", "--out", "made") == 0
+    assert len(list((tmp_path / "made").iterdir())) == 3 * len(pictures.KINDS)
+
+
+def test_the_small_print_names_the_weights_that_were_used_and_no_others(tmp_path: Path) -> None:
+    def said(agent: str) -> str:
+        return origin.small_print(load("badminton", [f"agent.name={agent}"]), "configs/badminton.yaml")
+
+    assert re.search(r"badminton.yaml, courtbot, agent hjepa; seed 0; weights high \w{8}, low \w{8}$", said("hjepa"))
+    assert re.search(r"agent bc; seed 0; weights bc \w{8}$", said("bc"))
+    assert said("classical").endswith("agent classical; seed 0")
+    write_csv(tmp_path / "strokes.csv", [])
+    assert "weights" not in origin.of_file(tmp_path / "strokes.csv")
+    path = tmp_path / "a.mcap"
+    with LogWriter(path, About(seeds={"task": 7}, weights={"low": "f" * 64}, versions={"hjepa": "0.0.9"})):
+        pass
+    of_recording = origin.of_recording(path, timing.recording(path).about)
+    assert of_recording.endswith("a.mcap, recorded by hjepa 0.0.9; seed 7; weights low ffffffff")

@@ -30,4 +30,4 @@ def whole(axes: Axes) -> None:
     """Both halves."""
     half(axes, far=False)
     half(axes)
-    axes.set(xlim=(3.6, -3.6), ylim=(-7.6, 7.6))
+    axes.set(xlim=(3.6, -3.6), ylim=(-7.6, 7.6), xticks=(-2, 0, 2), yticks=range(-6, 7, 2))
