@@ -47,9 +47,10 @@ def plot(
     if file is not None:
         _check_file(file, kinds)
     settings = _settings("badminton" if file else source, sets, seed, agent)
+    with extra("view"):
+        from hjepa.viewer.pictures.paper import save
     with extra("learn"):
         from hjepa.insight.pictures import QUICK, Asked, Size, make
-        from hjepa.viewer.pictures.paper import save
 
     strokes, recording = (file if file is not None and file.suffix == end else None for end in READS)
     asked = Asked(settings, source, QUICK if quick else Size(), strokes, recording)

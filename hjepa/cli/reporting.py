@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from hjepa.cli import files, play
-from hjepa.errors import DataError
+from hjepa.errors import DataError, extra
 from hjepa.evaluation.metrics import Summary
 from hjepa.evaluation.results import Played
 
@@ -27,9 +27,10 @@ def check(path: Path) -> None:
 
 def write(console: Console, path: Path, name: str, system: Any, kept: Sequence[Played], summary: Summary) -> None:
     """Draw, film and write; name: of the configuration, as it was given."""
-    from hjepa.insight import report
     from hjepa.viewer.page import render
 
+    with extra("view"):
+        from hjepa.insight import report
     results = [stroke.result for stroke in kept]
     command = shlex.join(["hjepa", *sys.argv[1:]])
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
