@@ -101,7 +101,7 @@ def _by_shot(results: Sequence[StrokeResult]) -> Table:
         hits = [r for r in some if r.hit]
         back, real = rate(r.returned for r in some), rate(r.realised_type == r.commanded_type for r in hits)
         errors = [r.landing_error_m for r in hits]
-        shares = (_percent(back.value), _interval(back), _percent(real.value))
+        shares = (_percent(back.value), _interval(back), _percent(real.value) if name else DASH)
         return [name or "none", str(len(some)), *shares, *(_number(quantile(errors, q)) for q in (0.5, 0.9))]
 
     rows = _grouped(results, lambda r: r.commanded_type, row)

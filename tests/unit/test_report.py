@@ -155,3 +155,11 @@ def test_the_film_shows_lost_strokes_and_then_the_first_ones() -> None:
     assert report.filmed(many[:2]) == [0, 1]
     lost = [replace(r, returned=False, feasible=int(r.id) >= 14) for r in many]
     assert report.filmed(lost) == [0, 1, 2, 14, 15, 16]
+
+
+def test_an_agent_that_names_no_shot_is_not_told_to_have_missed_it() -> None:
+    plain = replace(strokes()[0], commanded_type="", realised_type="lob")
+    sections = {section.title: section for section in report.page(run([plain]), None).sections}
+    shots = sections["By shot"].parts[0]
+    assert isinstance(shots, Table)
+    assert list(shots.rows[0][:5]) == ["none", "1", "100.0 %", "20.7 to 100.0 %", "-"]
