@@ -8,13 +8,16 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from hjepa import __version__
 from hjepa.types import Array
+
+PACKAGES = ("numpy", "torch", "pyzmq", "msgspec", "pybullet")  # whose version may change what a level says
 
 
 class Spread(NamedTuple):
@@ -60,6 +63,17 @@ def processor() -> str:
     return next(named, platform.machine())
 
 
+def versions() -> dict[str, str]:
+    """Of hjepa, Python and the packages that matter."""
+    found = {"hjepa": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
 def where() -> dict[str, Any]:
     """Commit, host and versions in a line."""
     host = f"{platform.machine()}, {os.cpu_count()} cores"
@@ -68,13 +82,11 @@ def where() -> dict[str, Any]:
 
 def about(load_before: float) -> dict[str, Any]:
     """Commit, kind of host, versions, and the load before and after."""
-    from hjepa import provenance  # of recordings: an environment of the peers has no package for them
-
     host = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     return {
         "commit": commit(),
         "host": host,
-        "versions": provenance.versions(),
+        "versions": versions(),
         "load": {"before": load_before, "after": load()},
     }
 

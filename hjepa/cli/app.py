@@ -23,6 +23,7 @@ from hjepa.cli import (
     forecast,
     launch,
     match,
+    plot,
     robots,
     train,
     tune,
@@ -53,6 +54,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
 app.add_typer(configure.app, name="config")
+app.command("plot")(plot.plot)
 app.add_typer(bench.app, name="bench")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(robots.app, name="robots")

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from hjepa import __version__, build, provenance
+from hjepa import __version__, build
 from hjepa import config as settings
+from hjepa.benches.host import versions
 from hjepa.config import Config
 from hjepa.deploy import bundle as bundles
 from hjepa.deploy import compiled, goldens, signing
@@ -52,7 +53,7 @@ def make(
     bundles.check_free(out, force)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = bundles.Manifest(
-        bundles.FORMAT, __version__, provenance.versions(), commit(), now, spec.identity, machine,
+        bundles.FORMAT, __version__, versions(), commit(), now, spec.identity, machine,
         "compiled" if compile_programs else "recorded", {},
     )  # fmt: skip
     try:

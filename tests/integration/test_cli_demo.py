@@ -140,3 +140,26 @@ def test_eval_prints_figures_and_writes_the_json(system: Path, capsys: pytest.Ca
     assert got["placement_entropy"]["humans"] == 4.0
     assert got["config"]["low"]["candidates"] == 5
     assert Config.model_validate(got["config"]).agent.name == "oracle"
+
+
+def test_eval_writes_a_report_with_the_figures_it_printed(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", "badminton", "--episodes", "2", "--report", "made/report.html") == 0
+    said = capsys.readouterr().out
+    page = (system / "made" / "report.html").read_text()
+    assert "50.0 %" in said and "50.0 %" in page
+    assert "written: made/report.html" in said
+    assert page.count("data:video/mp4;base64,") == 1  # the two strokes were recorded and filmed
+    assert page.count("data:image/svg+xml;base64,") == 2
+    assert [p.name for p in (system / "made").iterdir()] == ["report.html"]
+
+
+def test_without_a_report_nothing_is_recorded(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def play(config: PlayedBack, *, record: bool = False) -> Iterator[Played]:
+        asked.append(record)
+        yield from strokes(config)
+
+    monkeypatch.setattr(hjepa.api, "play", play)
+    assert run("eval", "badminton", "--episodes", "1") == 0
+    assert asked == [False]

@@ -77,6 +77,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/contexts.py": {"torch", "hjepa.models", "hjepa.planning", "hjepa.tasks", "hjepa.training"},
     "hjepa/sides.py": ANY,  # assembly: whole agents play
     "hjepa/matches.py": ANY,
+    "hjepa/insight": ANY,  # assembly: levels are asked what they know, strokes are played
     "hjepa/api.py": ANY,
     "hjepa/build.py": ANY,
     "hjepa/factories.py": ANY,
@@ -131,6 +132,7 @@ ASSEMBLY = (
         "hjepa/contexts.py",
         "hjepa/matches.py",
         "hjepa/sides.py",
+        "hjepa/insight",
         "hjepa/build.py",
         "hjepa/factories.py",
         "hjepa/provenance.py",
