@@ -92,7 +92,7 @@ def match(
             f"{score[0]:2d} : {score[1]:2d}   {rally.length:3d} strokes, {who} ({rally.why})", highlight=False
         )
 
-    few: dict[str, int] = {"most": 1, "longest": quick.RALLY} if small else {}
+    few: dict[str, Any] = {"most": 1, "longest": quick.RALLY} if small else {}
     for game in range(1 if small else games):
         played = matches.play_match((us, them), points=points, seed=seed + game, told=told, **few)
         scores.append(played)
@@ -118,8 +118,8 @@ def _write(
     reasons = {name: sum(r.why == name for r in rallies) for name in sorted({r.why for r in rallies})}
     figures = {
         "points": points, "rallies": len(rallies), "won": won, "won_share": share.value if decided else None,
-        "won_low": share.lo, "won_high": share.hi, "length_median": float(np.median(lengths)), "length_mean": float(lengths.mean()),
-        "length_max": int(lengths.max()), "ends": reasons,
+        "won_low": share.lo, "won_high": share.hi, "length_median": float(np.median(lengths)),
+        "length_mean": float(lengths.mean()), "length_max": int(lengths.max()), "ends": reasons,
     }  # fmt: skip
     with files.whole(out) as part:
         write_strokes(part / "strokes.csv", matches.as_rallies(rallies))

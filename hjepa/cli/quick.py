@@ -30,7 +30,7 @@ TRAINED: Fewer = {
 MINUTES = 0.05  # recorded of a driver
 DRAWS = 10  # futures drawn of a rally
 RALLIES = 20  # forecast, and learned from by those that count
-RALLY = 6  # strokes of the one rally of a match
+RALLY = 3  # strokes of the one rally of a match
 SITUATIONS = 2  # that searches are compared in
 
 
