@@ -62,7 +62,7 @@ def collect(
         )  # fmt: skip
         return
     if small:
-        sets, out = quick.sets(config, sets, quick.COLLECTED), quick.data(out, config, sets)
+        sets, out, workers = quick.sets(config, sets, quick.COLLECTED), quick.data(out, config, sets), 1
     keys = {"task__seed": seed, "robot__name": robot}
     other = options.other_task(config, sets, {"swings": swings, "ray": ray}, **keys)
     if other is not None:

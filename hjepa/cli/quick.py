@@ -28,6 +28,7 @@ TRAINED: Fewer = {
     "reach": ["train.steps=2", "train.settle_steps=2", "train.watch_steps=2", "train.paths=4"],
 }
 MINUTES = 0.05  # recorded of a driver
+POSES = 5  # that a tracker is calibrated with
 DRAWS = 10  # futures drawn of a rally
 RALLIES = 20  # forecast, and learned from by those that count
 RALLY = 3  # strokes of the one rally of a match

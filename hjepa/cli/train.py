@@ -84,7 +84,7 @@ def train(
     if device and level not in SPREAD:
         raise ConfigError(f"--device: {level.value} trains on the CPU; allowed: leave it out, or low, high")
     if small:
-        sets, out = quick.sets(config, sets, quick.TRAINED), quick.apart(out)
+        sets, out, workers = quick.sets(config, sets, quick.TRAINED), quick.apart(out), 1
         data = quick.data(data, config, sets) if data or level is LevelName.low else None
     keys = {"task__seed": seed, "robot__name": robot}
     other = options.other_task(config, sets, {"device": device}, **keys)
