@@ -49,18 +49,26 @@ RULES: list[tuple[str, Callable[[Words], bool]]] = [
     ("a benchmark of minutes to hours; that it starts is test_benches.py's", lambda w: w[0] == "python"),
     ("needs a GPU", lambda w: "cuda" in w),
     ("moves a machine, a person must be present", lambda w: "--hardware" in w),
+    ("a simulated robot is armed by its reset; arming is test_safety.py's", lambda w: w[1:3] == ["robots", "arm"]),
     ("needs a tracker that sends datagrams", lambda w: "--tracker" in w),
     ("needs another machine: test_two_hosts.py", lambda w: bool(re.search(r"10\.0\.0\.\d", " ".join(w)))),
     ("needs another machine: test_two_hosts.py", lambda w: two_hosts(w) and "--check" not in w),
 ]
 # Verbs that ask a running graph; one runs beside them.
 LIVE = {("bus", verb) for verb in ("list", "echo", "hz", "record", "metrics")}
-LIVE |= {("robots", verb) for verb in ("stop", "release", "arm")}
+LIVE |= {("robots", verb) for verb in ("stop", "release")}
 # Verbs that take signals, start processes, or never end: in a process of their own. Others run in this one.
 APART = {("launch",), ("deploy", "run"), ("bench", "loop"), ("view",), ("tune",), ("bus", "replay"), ("bus", "proxy")}
 UNTIL_INTERRUPTED = {("bus", "metrics")}  # no option ends them
 FINDINGS = {("doctor",): {0, 1}}  # exit codes that say something of this machine
-WHILE_COMMANDS_COME = {("robots", "arm")}  # refused between two strokes
+# Verbs that leave nothing a later command reads: where one reader has run such a command, the next ones need not.
+ALIKE = LIVE - {("bus", "record")} | {
+    ("launch",),
+    ("robots", "check"),
+    ("robots", "list"),
+    ("doctor",),
+    ("bus", "stats"),
+}
 
 
 def two_hosts(words: Words) -> bool:
@@ -141,6 +149,11 @@ def key_of(words: Words) -> str:
     return " ".join(parts)
 
 
+def runs_alike(words: Words) -> bool:
+    """Whether it makes no difference which reader runs it."""
+    return not why_not(words) and words[0] == "hjepa" and verb_of(words[1:])[0] in ALIKE
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -181,9 +194,9 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.rest()
 
-    def follow(self, lines: Sequence[Command]) -> Iterator[Ran]:
-        """Run what can be run, each command once, in order."""
-        done: set[str] = set()
+    def follow(self, lines: Sequence[Command], before: Sequence[Command] = ()) -> Iterator[Ran]:
+        """Run what can be run, each command once, in order. before: what other readers run."""
+        done = {key_of(line.words) for line in before if runs_alike(line.words)}
         for line in lines:
             if why_not(line.words) or (key_of(line.words) in done and not line.into):
                 continue
@@ -214,10 +227,10 @@ class Reader:
             self.watch()
         elif verb in APART:
             self.rest()  # graphs have names, and cores are few
-        if verb in WHILE_COMMANDS_COME:
-            return self._again(asked)
         apart = live or verb in APART or self.site is not None
         code, said = (self._apart if apart else self._here)(asked, verb in UNTIL_INTERRUPTED)
+        if verb == ("robots", "release"):
+            self.rest()  # a match that was stopped is not played to its end
         if line.into:
             (self.folder / line.into).write_text(said, encoding="utf-8")
         return said, "" if code in FINDINGS.get(verb, {0}) else f"exit code {code}\n{said[-2000:]}"
@@ -241,15 +254,6 @@ class Reader:
         if self.live is not None:
             self.live.__exit__(None, None, None)
         self.live = None
-
-    def _again(self, words: Words) -> tuple[str, str]:
-        """Until it is not refused any more."""
-        end_s = time.monotonic() + PATIENCE_S
-        while True:
-            code, said = self._apart(words, False)
-            if code == 0 or time.monotonic() > end_s:
-                return said, "" if code == 0 else f"exit code {code}\n{said}"
-            self.watch()
 
     def _apart(self, words: Words, interrupt: bool) -> tuple[int, str]:
         """In a process of its own; interrupt: press Ctrl-C as soon as it has said a line."""

@@ -24,6 +24,7 @@ GROUPS = {  # pages that one reader follows; those that are named nowhere are th
     "researcher": {"tactics.md", "add_your_task.md", "bench.md", "scale.md", "results.md", "tune.md", "pictures.md"},
     "robot's owner": {"add_your_robot.md"},
 }
+READERS = ["first", *GROUPS]
 GIVEN = """\
 rally_id,rally_length,ball_round,type,landing_x,landing_y,frame_num,player_location_x,player_location_y,\
 opponent_location_x,opponent_location_y,aroundhead,backhand,landing_height,lose_reason
@@ -82,15 +83,16 @@ def check_hjepa(words: Words) -> None:
             config.load(parameters["config"], sets or [])
 
 
-@pytest.mark.parametrize("reader", ["operator", "first", "researcher", "robot's owner"])
+@pytest.mark.parametrize("reader", READERS)
 def test_a_reader_who_follows_the_pages_succeeds(reader: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     site = request.getfixturevalue("sample_site") if reader == "robot's owner" else None
     lines = [Command("(before)", f"hjepa {words}") for words in BEFORE.get(reader, [])] + commands(pages_of(reader))
+    others = [line for name in READERS[: READERS.index(reader)] for line in commands(pages_of(name))]
     (tmp_path / "val_given.csv").write_text(GIVEN, encoding="utf-8")  # of the challenge, from its own page
     shutil.copy(ROOT / "tests/data/sample_robot/sample_robot/twolink.yaml", tmp_path)  # written by the reader
     wrong = []
     with Reader(tmp_path, site) as following:
-        for ran in following.follow(lines):
+        for ran in following.follow(lines, others):
             sys.stdout.write(f"{ran.cpu_s:6.1f} s of processor, {ran.wall_s:6.1f} s in all  {ran.command}\n")
             if ran.wrong:
                 wrong.append(f"{ran.command}\n{ran.wrong}")
