@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from hjepa.cli import files, options, play
+from hjepa.cli import files, options, play, quick
 from hjepa.evaluation.metrics import summarise
 from hjepa.evaluation.results import Played, write_csv
 from hjepa.tasks.catalog import Asked
@@ -31,6 +31,7 @@ def demo(
     log: Annotated[
         Path | None, typer.Option("--log", metavar="FILE", help="Record all messages (.mcap); see `hjepa bus`.")
     ] = None,
+    small: quick.Quick = False,
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
     seconds: options.Seconds = None,
@@ -42,6 +43,7 @@ def demo(
     Every shot is chosen by the high-level JEPA and executed by the low-level one; robot and levels talk over ZMQ. No
     display and no GPU needed. Another task is chosen by its configuration: `hjepa demo reach --robot iiwa`.
     """
+    sets = quick.sets(config, sets, quick.PLAYED) if small else sets
     other = options.other_task(
         config,
         sets,

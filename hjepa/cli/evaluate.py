@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from hjepa.cli import files, options, play, reporting
+from hjepa.cli import files, options, play, quick, reporting
 from hjepa.evaluation.metrics import summarise
 from hjepa.tasks.catalog import Asked
 
@@ -23,6 +23,7 @@ def evaluate(
     seed: options.Seed = None,
     feed: options.Feed = None,
     agent: options.Agent = None,
+    small: quick.Quick = False,
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
     seconds: options.Seconds = None,
@@ -37,6 +38,7 @@ def evaluate(
 
     Example: `hjepa eval badminton --episodes 300 --agent classical --json runs/classical.json`
     """
+    sets = quick.sets(config, sets, quick.PLAYED) if small else sets
     other = options.other_task(
         config,
         sets,

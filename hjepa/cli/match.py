@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from hjepa.cli import files, options
+from hjepa.cli import files, options, quick
 from hjepa.config import Config
 from hjepa.errors import ConfigError, DataError
 
@@ -66,6 +66,7 @@ def match(
         bool, typer.Option("--cooperative", help="Robots keep the rally going instead of winning it.")
     ] = False,
     config: Annotated[str, typer.Option("--config", metavar="CONFIG")] = "badminton",
+    small: quick.Quick = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where results go.")] = Path("runs/match"),
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write match.mp4, of the longest rally.")] = True,
@@ -106,8 +107,9 @@ def match(
             f"{score[0]:2d} : {score[1]:2d}   {rally.length:3d} strokes, {who} ({rally.why})", highlight=False
         )
 
-    for game in range(games):
-        played = matches.play_match((us, them), points=points, seed=seed + game, told=told)
+    few: dict[str, Any] = {"most": 1, "longest": quick.RALLY} if small else {}
+    for game in range(1 if small else games):
+        played = matches.play_match((us, them), points=points, seed=seed + game, told=told, **few)
         scores.append(played)
         console.print(f"game {game + 1}: {played.points[0]} : {played.points[1]}")
     rallies = [rally for score in scores for rally in score.rallies]
@@ -144,9 +146,9 @@ def _write(
     share = wilson(won, len(decided))
     reasons = {name: sum(r.why == name for r in rallies) for name in sorted({r.why for r in rallies})}
     figures = {
-        "points": points, "rallies": len(rallies), "won": won, "won_share": share.value, "won_low": share.lo,
-        "won_high": share.hi, "length_median": float(np.median(lengths)), "length_mean": float(lengths.mean()),
-        "length_max": int(lengths.max()), "ends": reasons,
+        "points": points, "rallies": len(rallies), "won": won, "won_share": share.value if decided else None,
+        "won_low": share.lo, "won_high": share.hi, "length_median": float(np.median(lengths)),
+        "length_mean": float(lengths.mean()), "length_max": int(lengths.max()), "ends": reasons,
     }  # fmt: skip
     with files.whole(out) as part:
         write_strokes(part / "strokes.csv", matches.as_rallies(rallies))
@@ -159,6 +161,7 @@ def _write(
             longest = max(rallies, key=lambda rally: min(rally.length, 40))
             rally_film.write(part / "match.mp4", matches.scenes(longest, spec))
     percent = "{:.0f} % ({:.0f} to {:.0f})".format(*(100 * x for x in (share.value, share.lo, share.hi)))
+    percent = percent if decided else "none decided"
     lengths_said = f"{np.median(lengths):g} median, {lengths.mean():.1f} mean, {lengths.max()} at most"
     console.print(f"rallies won {won} of {len(decided)}, {percent}; length {lengths_said}", highlight=False)
     console.print(f"written: {out}/strokes.csv, shots.png, match.json" + (", match.mp4" if video else ""))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hjepa.cli import babble, files, options
+from hjepa.cli import babble, files, options, quick
 from hjepa.cli.collect import DATA
 from hjepa.cli.progress import reporter
 from hjepa.config import load
@@ -68,6 +68,7 @@ def train(
         str | None,
         typer.Option("--device", metavar="NAME", help="high, low: auto (CUDA where it is), cpu, cuda."),
     ] = None,
+    small: quick.Quick = False,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
     set_files: options.SetFiles = None,
@@ -83,6 +84,9 @@ def train(
         raise ConfigError(f"{level.value} trains in one process, not in {options.ranks()}; allowed: low, high")
     if device and level not in SPREAD:
         raise ConfigError(f"--device: {level.value} trains on the CPU; allowed: leave it out, or low, high")
+    if small:
+        sets, out, workers = quick.sets(config, sets, quick.TRAINED), quick.apart(out), 1
+        data = quick.data(data, config, sets) if data or level is LevelName.low else None
     keys = {"task__seed": seed, "robot__name": robot}
     other = options.other_task(config, sets, {"device": device}, set_files, **keys)
     if other is not None:
@@ -98,7 +102,7 @@ def train(
     settings = load(config, options.changes(sets, **keys), set_files or [])
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
-        raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
+        raise DataError(f"--data {folder}: no such folder; fill it with `{quick.filling(folder, small)}`")
     if level in (LevelName.cover, LevelName.observer):
         folder = data or out / level.value
     if level in (LevelName.bc, LevelName.cover, LevelName.observer):
@@ -109,7 +113,7 @@ def train(
     with reporter(console, f"train {level.value}") as report:
         weights = api.train(
             level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
-            device=device or "auto",
+            device=device or "auto", quick=small,
         )  # fmt: skip
     if options.first_of_ranks():
         files.write_config(out, settings)

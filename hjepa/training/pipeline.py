@@ -27,10 +27,8 @@ from hjepa.tasks.badminton.strokes import load_strokes
 from hjepa.training import cloning
 from hjepa.training.body import BodyConfig, fit_codec
 from hjepa.training.collect import CollectConfig, collect, load_swings
-from hjepa.training.encoder import EncoderTraining
-from hjepa.training.high import HighTraining, train_high
+from hjepa.training.high import LIMITS, HighTraining, train_high
 from hjepa.training.progress import Writer, tell
-from hjepa.training.rally import RallyTraining
 from hjepa.training.ranks import ALONE, Ranks
 from hjepa.training.shards import Spread, processes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, train_tactics
@@ -121,19 +119,21 @@ def train_high_level(
     progress: Progress | None,
     writer: Any,
     ranks: Ranks = ALONE,
+    run: HighTraining = HighTraining(),  # noqa: B008 (frozen value)
+    limits: Mapping[str, float] = LIMITS,
     sizes: Mapping[str, int] = DEFAULTS,
 ) -> Path:
     """Train the high level on the real strokes; returns the path of the weights. sizes: of HighConfig's."""
     torch.set_num_threads(1)
-    run = HighTraining(seed=seed, encoder=EncoderTraining(seed=seed), rally=RallyTraining(seed=seed))
-    model = HighConfig(**sizes)
+    encoder, rally = replace(run.encoder, seed=seed), replace(run.rally, seed=seed)
+    run = replace(run, seed=seed, encoder=encoder, rally=rally)
     first, total = run.encoder.steps, run.encoder.steps + run.rally.steps
 
     def report(step: int, figures: dict[str, float]) -> None:
         if progress:
             progress(step + 1 + (first if "support" in figures else 0), total, figures)
 
-    return train_high(out, run, report, writer, ranks, model)
+    return train_high(out, run, report, writer, ranks, HighConfig(**sizes), limits)
 
 
 def train_rally_level(
@@ -142,10 +142,11 @@ def train_rally_level(
     progress: Progress | None,
     writer: Any,
     played: Rallies | None = None,
+    run: TacticsTraining = TacticsTraining(),  # noqa: B008 (frozen value)
     sizes: Mapping[str, int] = DEFAULTS,
 ) -> Path:
     """Train the rally level on the training matches' rallies, and on those `played`. sizes: of RallyConfig's."""
-    run = TacticsTraining(seed=seed)
+    run = replace(run, seed=seed)
     parts = [from_strokes(load_strokes(), "train")] + ([played] if played is not None else [])
 
     def report(step: int, figures: dict[str, float]) -> None:
@@ -153,7 +154,9 @@ def train_rally_level(
             progress(step + 1, run.steps, figures)
 
     rallies = joined(parts)
-    level = train_tactics(rallies, run, RallyConfig(**sizes), checkpoint=out / "rally.pt", report=report, writer=writer)
+    level = train_tactics(
+        rallies, run, RallyConfig(**sizes), checkpoint=out / "tactics.pt", report=report, writer=writer
+    )
     figures = {"val_next_log_loss": float(next_log_loss(level, load_rallies().of("val")).mean())}
     path = out / "rally.safetensors"
     save_rally(path, level, {"training": asdict(run), "rallies": len(rallies.name), "figures": figures})
@@ -171,13 +174,14 @@ def train_low_level(
     run: LowRun = LowRun(),  # noqa: B008 (frozen value)
     flights: tuple[int, int] = (7000, 3000),
     ranks: Ranks = ALONE,
+    alarm: bool = True,
     sizes: Mapping[str, int] = DEFAULTS,
 ) -> Path:
     """Train the low level on the swings in `data`; returns the path of the weights.
 
     flights: how many real and random ones the swings are paired with. sizes: of LowConfig's; goals are as large as
-    the high level's embeddings. WeightsError when probes say that the finished
-    level cannot tell contact, landing, net height or time of strokes it has not seen.
+    the high level's embeddings. WeightsError when probes say that the finished level cannot tell contact, landing, net
+    height or time of strokes it has not seen, unless `alarm` is off.
     """
     swings = load_swings(data)
     x0, v0, _ = launches(*flights, seed)
@@ -185,7 +189,7 @@ def train_low_level(
     run = with_seed(replace(run, model=replace(run.model, goal=high.config.latent, **sizes)), seed)
     path = train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer, ranks=ranks)
     alarms = load_low(path).header["alarms"]
-    if alarms:
+    if alarms and alarm:
         raise WeightsError(f"the low level in '{path}' lost the stroke: {', '.join(alarms)} too large")
     return path
 
