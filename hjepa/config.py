@@ -149,7 +149,7 @@ class LowWeightsSection(Section):
 
 
 class LowSection(Section):
-    """The low level's search, as in planning.stroke_planner."""
+    """The low level's search, at every stride (replan_period_ms), as in planning.stroke_planner."""
 
     replan_period_ms: int = key(
         40, "time between two low-level plans, whole 10 ms ticks", unit="ms", ge=10, le=1000, multiple_of=10
@@ -191,7 +191,7 @@ class HighWeightsSection(Section):
 
 
 class HighSection(Section):
-    """The high level's decision, as in planning.hierarchy."""
+    """The high level's decision, at an event (a stroke comes, `samples` of it seen), as in planning.hierarchy."""
 
     latency_ms: int = key(40, "planning time charged to the clock in lockstep", unit="ms", ge=0, le=2000)
     shots: tuple[Shot, ...] = key(COURTBOT_SHOTS, "types that the robot can play; empty: all")

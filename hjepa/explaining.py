@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ def explained(config: Section, lines: Lines, only: str = "") -> str:
         names = {".".join(at) for at in known if at}
         raise ConfigError(f"{only}: no such key or section; {nearest(only, names)}")
     out: list[str] = []
-    for at, field, value in _walk(config, out, wanted):
+    for at, field, value in _walk(config, out, wanted, told=True):
         pad = "  " * (len(at) - 1)
         facts = [fact for fact in (_unit(field), range_of(_owner(config, at), at[-1])) if fact]
         out.append(f"{pad}# {field.description}" + (f" [{'; '.join(facts)}]" if facts else ""))
@@ -90,14 +91,19 @@ def difference(one: Section, other: Section) -> Iterator[tuple[str, Any, Any]]:
             yield name, first.get(name), second.get(name)
 
 
-def _walk(config: Section, out: list[str], wanted: Sequence[str] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Keys under `wanted`; a line for each section that is entered goes into `out` before them."""
+def _walk(
+    config: Section, out: list[str], wanted: Sequence[str] = (), told: bool = False
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Keys under `wanted`; a line for each section that is entered goes into `out` before them, and, if `told`, what it
+    is about."""
     entered: tuple[str, ...] = ()
     for at, field, value in leaves(config):
         if at[: len(wanted)] != tuple(wanted):
             continue
         for depth in range(1, len(at)):
             if entered[:depth] != at[:depth]:
+                about = inspect.cleandoc(_owner(config, at[: depth + 1]).__doc__ or "").replace("\n", " ")
+                out += [f"{'  ' * (depth - 1)}# {about}"] if told and about else []
                 out.append(f"{'  ' * (depth - 1)}{at[depth - 1]}:")
         entered = at[:-1]
         yield at, field, value

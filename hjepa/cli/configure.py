@@ -13,7 +13,7 @@ from hjepa import config as room
 from hjepa import explaining
 from hjepa.cli import files, options
 from hjepa.composition import part_draft, peek
-from hjepa.errors import ConfigError, HjepaError, nearest
+from hjepa.errors import ConfigError, HjepaError, closest, nearest
 from hjepa.tasks import catalog
 from hjepa.typed_yaml import Read, Section, settle, where
 from hjepa.yaml_file import shown
@@ -91,6 +91,8 @@ def check(
 ) -> None:
     """Say everything that is wrong with files, as `file:line: key: what`; exit code 2 if anything is.
 
+    A file in a folder named task, robot, levels, planner or run is a part, and may hold only that group's sections.
+
     Example: `hjepa config check mine.yaml parts/planner/*.yaml`
     """
     mistakes: list[str] = []
@@ -165,7 +167,12 @@ def _check_robot(read: Read, path: Path) -> None:
 
 def _read(config: str, changes: Sequence[str | Path]) -> Read:
     """Any task's configuration."""
-    return room.trace(_model(room.task_name(config, changes)), room.find(config), changes)
+    try:
+        path = room.find(config)
+    except ConfigError as error:
+        command = closest(config, [str(one.name) for one in app.registered_commands])
+        raise ConfigError(f"{error}; or the command `hjepa config {command}`?" if command else str(error)) from error
+    return room.trace(_model(room.task_name(config, changes)), path, changes)
 
 
 def _model(task: str) -> type[Section]:

@@ -125,8 +125,7 @@ def train_high_level(
 ) -> Path:
     """Train the high level on the real strokes; returns the path of the weights. sizes: of HighConfig's."""
     torch.set_num_threads(1)
-    encoder, rally = replace(run.encoder, seed=seed), replace(run.rally, seed=seed)
-    run = replace(run, seed=seed, encoder=encoder, rally=rally)
+    run = replace(run, seed=seed)
     first, total = run.encoder.steps, run.encoder.steps + run.rally.steps
 
     def report(step: int, figures: dict[str, float]) -> None:

@@ -122,7 +122,7 @@ def test_what_is_explained_loads_back_and_tells_unit_range_meaning_and_origin(tm
     )
     assert line.split() == ["budget_ms:", "12", "#", "--set", "low.budget_ms=12"]
     only = explaining.explained(read.value, read.lines, "low.weights")
-    assert only.startswith("low:\n  weights:\n")
+    assert "\nlow:\n  # Weights of the terms of the low level's energy" in only
     assert "candidates" not in only
     with pytest.raises(ConfigError, match=r"low.weihgts: no such key or section; did you mean 'low.weights'"):
         explaining.explained(read.value, read.lines, "low.weihgts")
