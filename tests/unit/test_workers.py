@@ -18,6 +18,8 @@ def act(shared: str, job: int) -> int:
     once = Path(shared) / str(job)
     if job == 1:
         raise DataError("job 1 is wrong\nand more")
+    if job == 6:
+        Path(shared, "nowhere").read_text()
     if job == 3 or (job == 2 and not once.exists()):
         once.touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -39,9 +41,10 @@ def collected(workers: Workers, jobs: list[int]) -> dict[int, Any]:
 
 def test_a_lost_worker_is_replaced_and_a_failure_harms_no_other_job(tmp_path: Path) -> None:
     with processes(act, str(tmp_path), 2) as workers:
-        got = collected(workers, [0, 1, 2, 3, 4, 5])
+        got = collected(workers, [0, 1, 2, 3, 4, 5, 6])
     assert got.pop(1) == Failure("DataError: job 1 is wrong")
     assert got.pop(3) == Failure(f"its worker ended {TRIES} times (exit code -9)")
+    assert got.pop(6).reason.startswith("FileNotFoundError: ")
     assert got == {0: 0, 2: 2, 4: 4, 5: 5}
 
 
