@@ -6,6 +6,8 @@ python -m tests.tuned OUT TRIALS: runs it in two processes, one line for each tr
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ from hjepa.evaluation.results import StrokeResult
 from hjepa.tuning import study, workers
 from hjepa.tuning.blocks import Block
 from hjepa.tuning.objective import figure_of
-from hjepa.tuning.space import Space, value_at
+from hjepa.tuning.space import Space, changed, value_at
 from hjepa.tuning.study import Trial
 from hjepa.tuning.tuner import Tuner
 
+CONFIG = load("badminton")
 SEARCH = {
     "low.iterations": {"low": 1, "high": 6},
     "low.weights.effort": {"low": 0.03, "high": 0.6, "log": True},
@@ -62,6 +65,50 @@ def work(shared: str, block: Block) -> list[StrokeResult]:
 def start(config: Config, wanted: Space) -> dict[str, Any]:
     """Values of the configuration itself."""
     return {name: value_at(config, name) for name in wanted.search}
+
+
+class Here:
+    """Workers that play in this process, one job at a time."""
+
+    slots = 1
+
+    def __init__(self, shared: str = "") -> None:
+        self.shared, self.played, self._result = shared, 0, None
+
+    def submit(self, tag: int, job: Block) -> None:
+        self.played += len(job.rows)
+        try:
+            self._result = tag, work(self.shared, job)
+        except ConfigError as error:
+            self._result = tag, workers.Failure(str(error))
+
+    def done(self) -> Any:
+        return self._result
+
+
+@contextmanager
+def opened(out: Path, space: Space, asked: dict[str, Any] | None = None) -> Iterator[study.Ledger]:
+    """The ledger of a study in that folder."""
+    figures = figure_of(space.objectives, space.score)
+    with study.opened(out, space, figures, start(CONFIG, space), asked or {"space": 1}) as ledger:
+        yield ledger
+
+
+def played(out: Path, space: Space, trials: int, by: workers.Workers | None = None) -> list[Trial]:
+    """The trials of a study after so many, played here unless by others."""
+    with opened(out, space) as ledger:
+        return Tuner(CONFIG, space, ledger, by or Here()).run(trials, lambda trials: None)
+
+
+def trial(number: int, values: dict[str, list[float]], objectives: tuple[str, ...]) -> Trial:
+    """A complete trial with these values."""
+    means = tuple(float(np.mean(values[name])) for name in objectives)
+    return Trial(number, "complete", {"low.iterations": number}, values, means, 1.0, "")
+
+
+def with_values(t: Trial) -> Config:
+    """The configuration that a trial played."""
+    return changed(CONFIG, t.params)
 
 
 def main(out: Path, trials: int) -> None:

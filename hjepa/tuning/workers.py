@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 TRIES = 3  # times a job is dealt before the loss of its workers is its failure
 _SAID = 200  # characters kept of an error
 # what a combination of values can raise somewhere below; ours are named one by one
-_MISTAKES = (HjepaError, ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+_MISTAKES = (
+    *(HjepaError, ArithmeticError, AssertionError, ImportError, LookupError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
 Work = Callable[[Any, Any], Any]
 
 
