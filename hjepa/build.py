@@ -28,7 +28,7 @@ from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.captured import captured
 from hjepa.planning.context import SlowContext
-from hjepa.planning.feint import FeintPlanner, softened
+from hjepa.planning.feint import FeintPlanner
 from hjepa.planning.flat import FlatAgent
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
@@ -144,7 +144,7 @@ def build_low(
 ) -> StrokePlanner:
     """The low level as `name` has it: `reactive` does not search, `coded-goal` aims at a point.
 
-    programs: what it computes, with the configuration's weights (None: recorded here, which takes a second).
+    programs: what it computes (None: recorded here, which takes a second).
     """
     c, bundle = config.low, low_bundle(config, spec)
     settings = LowPlanConfig(
@@ -169,27 +169,24 @@ def build_low(
     weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
     known = (weights_path(config, "low"), spec.fingerprint, device)
-    made = programs or _made_here(known, level, limits, weights, spec.joints)
+    made = programs or _made_here(known, level, limits, spec.joints)
     parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
     if not config.high.feint:
         return StrokePlanner(*parts)
-    gentle = _made_here(known, level, limits, softened(weights), spec.joints)
-    return FeintPlanner(*parts, observer=onlooker(config, spec), gentle=gentle)
+    return FeintPlanner(*parts, observer=onlooker(config, spec))
 
 
-_MADE: dict[tuple[tuple[Path, str, str], LowWeights], LowPrograms] = {}
+_MADE: dict[tuple[Path, str, str], LowPrograms] = {}
 
 
-def _made_here(
-    known: tuple[Path, str, str], level: LowLevel, limits: Limits, weights: LowWeights, joints: int
-) -> LowPrograms:
-    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for weights, robot and device,
+def _made_here(known: tuple[Path, str, str], level: LowLevel, limits: Limits, joints: int) -> LowPrograms:
+    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for a level, robot and device,
     since TorchScript never gives back what it has recorded."""
-    if (known, weights) not in _MADE:
+    if known not in _MADE:
         on_cpu = level.codec.low.device.type == "cpu"
-        made = recorded(level, limits, weights, joints) if on_cpu else captured(plain(level, limits, weights))
-        _MADE[known, weights] = made
-    return _MADE[known, weights]
+        made = recorded(level, limits, joints) if on_cpu else captured(plain(level, limits))
+        _MADE[known] = made
+    return _MADE[known]
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:

@@ -20,7 +20,6 @@ from hjepa.deploy import bundle as bundles
 from hjepa.deploy import compiled, goldens, signing
 from hjepa.errors import BundleError
 from hjepa.models.layers import for_search
-from hjepa.planning.objectives import LowWeights
 from hjepa.planning.stroke_planner import limits_of
 from robots.spec import load_spec
 
@@ -92,8 +91,7 @@ def low_programs(config: Config, device: str) -> Mapping[str, compiled.Program]:
     """What the configuration's low level computes, on a device, not compiled yet."""
     spec = load_spec(config.robot.name)
     level: Any = for_search(build.low_bundle(config, spec).level).to(torch.device(device))
-    weights = LowWeights(**config.low.weights.model_dump())
-    return compiled.programs(level, limits_of(spec, level.codec.low.device), weights, spec.joints)
+    return compiled.programs(level, limits_of(spec, level.codec.low.device), spec.joints)
 
 
 def commit() -> str:

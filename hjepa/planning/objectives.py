@@ -11,7 +11,7 @@ R residuals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -53,6 +53,10 @@ class LowWeights:
     effort: float = 0.15  # share of the acceleration limits
     haste: float = 0.9  # share of the speed limits at the contact: slow rackets err less and spend less
     prior: float = 0.05
+
+    def tensor(self, device: torch.device | None = None) -> Tensor:
+        """(W,) in the order of the fields, as programs take them."""
+        return torch.tensor(astuple(self), dtype=torch.float32, device=device)
 
 
 class Limits(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
+from hjepa.planning.considering import considered
 from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.objectives import (
@@ -34,7 +35,8 @@ from hjepa.planning.objectives import (
 from hjepa.planning.programs import Fused, LowPrograms, example, plain
 from hjepa.planning.protocols import Plan, Planner, Residual
 from hjepa.planning.starts import Ranked, Ready, Starts, passed
-from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
+from hjepa.planning.tuned import check_weights
+from hjepa.types import NS, Array, Considered, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,18 @@ SHAPE = -2  # index in x of the number that names the switch of the motion
 LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
 
 
+class Decided(NamedTuple):
+    """The latest decision, for whoever asks what else there was."""
+
+    goal_id: int
+    stamp_ns: int
+    residual: Scorer
+    z: Tensor  # (1, D + C + POSE)
+    goal: Tensor  # (1, G)
+    joints: tuple[Tensor, Tensor]
+    found: Found
+
+
 class Look(NamedTuple):
     """The last look at a shuttle before its event."""
 
@@ -124,10 +138,11 @@ class StrokePlanner:
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
+        self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
         self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
-        self.programs = programs or plain(level, self.limits, weights)
+        self.programs = programs or plain(level, self.limits)
         self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
         self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
         self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
@@ -142,6 +157,7 @@ class StrokePlanner:
         self._tally = 0  # candidates scored for the latest plan
         self._began = 0.0  # when the latest plan was asked for
         self._unread: tuple[int, Tensor, Found, int] | None = None  # the latest decision, before it was asked for
+        self._decided: Decided | None = None
         self._look: Look | None = None
         self._past: tuple[Committed, Observation] | None = None  # an event that is over, and what is seen of it
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
@@ -171,6 +187,31 @@ class StrokePlanner:
         """Outcome embedding (1, E) that the latest decision expects; None before the first."""
         self.explain()
         return self._expected
+
+    def considered(self) -> Considered | None:
+        """The latest plan beside mode 1's proposals; None if it has been asked for already."""
+        said, self._decided = self._decided, None
+        if said is None:
+            return None
+        with torch.no_grad():
+            others = self.starts.propose(said.z, said.goal, said.joints).flatten(0, 1)
+        return considered(
+            self.level, said.residual, said.z, said.found.x, said.found.energy, others, goal_id=said.goal_id,
+            stamp_ns=said.stamp_ns, surprise=float("nan") if self.context is None else self.context.surprise,
+        )  # fmt: skip
+
+    def tunable(self) -> dict[str, float]:
+        """Weights of the energy by name."""
+        return asdict(self.weights)
+
+    def tune(self, values: dict[str, float]) -> None:
+        """Other weights; the plan in force is weighed by them too, so the next search may replace it at any energy."""
+        known = self.tunable()
+        check_weights(values, known)
+        self.weights = replace(self.weights, **values)
+        self._scale = self.weights.tensor(self.device)
+        if self._committed is not None:
+            self._committed = self._committed._replace(own=float("inf"))
 
     def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array:
         """Energy (C,) of a short search for each candidate goal (C, G), weighed by roots (C, G, G)."""
@@ -213,6 +254,7 @@ class StrokePlanner:
             situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
+        self._decided = Decided(goal.id, observation.stamp_ns, residual, z, g[:1], joints, found)
         self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
@@ -345,7 +387,7 @@ class StrokePlanner:
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
         if term is None:
-            return Fused(self.programs, self._box, self._count, situation)
+            return Fused(self.programs, self._box, self._count, self._scale, situation)
         return StrokeResidual(self.level, self.limits, self.weights, situation, term)
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
@@ -377,7 +419,7 @@ def residual_count(level: Any, programs: LowPrograms, joints: int) -> int:
     """R."""
     shapes = example(level, joints)
     with torch.no_grad():
-        return int(programs.residuals(shapes.x(1), *shapes.situation).shape[1])
+        return int(programs.residuals(*shapes.residuals(1)).shape[1])
 
 
 def latest_switch(codec: Any, x_time: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 
 def programs(device: str) -> LowPrograms:
-    return plain(for_search(tiny.low().level).to(device), limits_of(tiny.SPEC, torch.device(device)), LowWeights())
+    return plain(for_search(tiny.low().level).to(device), limits_of(tiny.SPEC, torch.device(device)))
 
 
 def moved(s: Situation, device: str) -> Situation:
@@ -31,7 +31,9 @@ def test_a_search_on_the_gpu_finds_what_the_cpu_finds(rows: int, count: int) -> 
         box = search_box(level.codec, limits_of(tiny.SPEC, torch.device(device)))
         size = residual_count(level, made, tiny.SPEC.joints)
         for seed in (5, 6):  # the second call replays the graph with other values
-            residual = Fused(made, box, size, moved(situation(rows, seed), device))
+            residual = Fused(
+                made, box, size, LowWeights().tensor(torch.device(device)), moved(situation(rows, seed), device)
+            )
             found.append(GaussNewton().descend(residual, candidates(count, seed).to(device), 3).energy.cpu())
     half = len(found) // 2
     for cpu, gpu in zip(found[:half], found[half:], strict=True):

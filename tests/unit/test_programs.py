@@ -13,7 +13,7 @@ from tests import tiny
 
 LIMITS, WEIGHTS = limits_of(tiny.SPEC), LowWeights()
 LEVEL = tiny.low().level
-RECORDED = recorded(for_search(LEVEL), LIMITS, WEIGHTS, tiny.SPEC.joints)
+RECORDED = recorded(for_search(LEVEL), LIMITS, tiny.SPEC.joints)
 
 
 def situation(rows: int, seed: int) -> Situation:
@@ -26,7 +26,7 @@ def situation(rows: int, seed: int) -> Situation:
 
 def fused(programs: LowPrograms, s: Situation) -> Fused:
     low, high = StrokeResidual(LEVEL, LIMITS, WEIGHTS, s).low, StrokeResidual(LEVEL, LIMITS, WEIGHTS, s).high
-    return Fused(programs, (low, high), residual_count(LEVEL, programs, tiny.SPEC.joints), s)
+    return Fused(programs, (low, high), residual_count(LEVEL, programs, tiny.SPEC.joints), WEIGHTS.tensor(), s)
 
 
 def candidates(count: int, seed: int) -> torch.Tensor:
@@ -51,7 +51,7 @@ def test_a_search_in_whole_iterations_is_the_search_call_by_call(rows: int, coun
     s, x = situation(rows, 5), candidates(count, 6)
     straight = Several(lambda at: StrokeResidual(LEVEL, LIMITS, WEIGHTS, at), s)
     wanted = GaussNewton().descend(straight, x, 2)
-    for programs in (plain(LEVEL, LIMITS, WEIGHTS), RECORDED):
+    for programs in (plain(LEVEL, LIMITS), RECORDED):
         found = GaussNewton().descend(fused(programs, s), x, 2)
         assert found.energy == pytest.approx(wanted.energy, rel=1e-2)
         assert found.begun == pytest.approx(wanted.begun, rel=1e-3, abs=1e-3)
@@ -62,7 +62,7 @@ def test_a_search_in_whole_iterations_is_the_search_call_by_call(rows: int, coun
 
 
 def test_the_other_programs_agree_too() -> None:
-    straight = plain(LEVEL, LIMITS, WEIGHTS)
+    straight = plain(LEVEL, LIMITS)
     c = tiny.LOW
     for seed in (3, 4):
         g = torch.Generator().manual_seed(seed)

@@ -24,10 +24,11 @@ from hjepa.bus.topics import (
     Tick,
     Ticked,
     Time,
+    Weights,
     address,
 )
 from hjepa.errors import LinkError, WireError
-from hjepa.types import Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
+from hjepa.types import Considered, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState, Weighed
 
 J, K, H, D = 3, 64, 5, 4
 OBSERVATION = Observation(
@@ -76,6 +77,12 @@ VALUES = {
     "record": Record({"q": np.zeros((2, 3), dtype=np.float32), "T.0": np.array(1)}, '{"events": []}'),
     "error": Text("no"),
     "time": Time(9),
+    "weights": Weights({"goal": 1.0, "effort": 0.15}),
+    "tune": Weights({"effort": 0.0}),
+    "weighed": Weighed(4, "drop\nlob", np.ones((2, 2)), *np.array([[1.0, np.nan]] * 6)),
+    "considered": Considered(
+        4, 5, *np.ones((2, 3)), *np.ones((2, 3, J)), np.ones((3, 1)), np.zeros((3, 3)), np.zeros((3, 2)), float("nan")
+    ),
     "ledger": Ledger(1, 2, 3, 4, 5, 6, 7, False),
     "handled": Handled("goal", 5, 6, 7, np.array([1, 2]), np.zeros(3, dtype=np.uint8), np.array([9])),
 } | {kind: Empty() for kind, schema in KINDS.items() if schema.cls is Empty}
