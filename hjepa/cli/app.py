@@ -25,6 +25,7 @@ from hjepa.cli import (
     match,
     robots,
     train,
+    view,
 )
 from hjepa.errors import HjepaError
 
@@ -51,6 +52,7 @@ app.command("doctor")(doctor.doctor)
 app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
+app.command("view")(view.view)
 app.add_typer(bench.app, name="bench")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(robots.app, name="robots")

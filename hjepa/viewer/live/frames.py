@@ -60,6 +60,7 @@ class Snapshot:
     late: int = 0  # of them
     drops: Mapping[str, int] = field(default_factory=dict)  # by reason, since the viewer listens
     states: Mapping[str, str] = field(default_factory=dict)  # by node
+    results: tuple[tuple[str, str], ...] = ()  # (what came, how it ended) of each stroke, where somebody tells
 
 
 class Reducer:
@@ -195,7 +196,7 @@ class Reducer:
         # an event may have passed while the message was on its way: a way needs some time
         events = [
             stroke.Event(*row, max(float(to_go_s), paths.STEP_S))
-            for *row, to_go_s in zip(told.q_rad, told.dq_rad_s, told.before, told.to_go_s)
+            for *row, to_go_s in zip(told.q_rad, told.dq_rad_s, told.before_s, told.to_go_s)
         ]
         self._fan = tuple(paths.racket_ways(self.spec, now, events))
         self._fan_energies = told.energies
