@@ -11,7 +11,7 @@ from hjepa.bus import wire
 from hjepa.bus.link import Link, Requester
 from hjepa.bus.listen import Place, listen
 from hjepa.bus.messages import unpack
-from hjepa.bus.topics import KINDS, TOPICS, Weights
+from hjepa.bus.topics import TOPICS, Empty, Weights
 from hjepa.bus.watch import Watch
 from hjepa.errors import LinkError, WireError
 from hjepa.types import RobotSpec
@@ -86,7 +86,7 @@ class BusSource:
         found = {}
         for level in LEVELS:
             try:
-                found[level] = self._ask(level, "get_weights", None)
+                found[level] = self._ask(level, "get_weights", Empty())
             except LinkError:
                 continue  # not there yet, or a level without weights
         return found

@@ -54,6 +54,7 @@ class Snapshot:
     shots: tuple[Shot, ...] = ()  # least energy first
     energy: float = float("nan")  # of the plan in force
     plan_ms: float = float("nan")
+    slowest_ms: float = float("nan")  # plan of this stroke
     candidates: int = 0
     surprise: float = float("nan")
     commands: int = 0  # since the viewer listens
@@ -129,6 +130,7 @@ class Reducer:
             shots=self._shots,
             energy=plan.energy if plan else float("nan"),
             plan_ms=plan.plan_ms if plan else float("nan"),
+            slowest_ms=self._slowest_ms,
             candidates=plan.candidates if plan else 0,
             surprise=self._surprise,
             commands=self._commands,
@@ -147,6 +149,7 @@ class Reducer:
         self._opponent = NOWHERE_2
         self._goal: Goal | None = None
         self._plan: MotorPlan | None = None
+        self._slowest_ms = float("nan")
         self._shots: tuple[Shot, ...] = ()
         self._fan: tuple[Array, ...] = ()
         self._fan_energies = np.zeros(0)
@@ -172,6 +175,7 @@ class Reducer:
 
     def _on_plan(self, plan: MotorPlan) -> None:
         self._plan = plan
+        self._slowest_ms = float(np.fmax(self._slowest_ms, plan.plan_ms))
 
     def _on_command(self, _: Any) -> None:
         self._commands += 1
