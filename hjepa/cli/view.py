@@ -28,7 +28,8 @@ LEVELLED = ("hjepa",)  # agents whose two levels are nodes
 
 def view(
     what: Annotated[
-        str, typer.Argument(metavar="CONFIG|FILE.mcap", help="Configuration to play in a court of its own, or recording.")
+        str,
+        typer.Argument(metavar="CONFIG|FILE.mcap", help="Configuration to play in a court of its own, or recording."),
     ] = "badminton",
     bus: Annotated[
         str | None, typer.Option("--bus", metavar="GRAPH", help="Watch this running graph instead: name or address.")
@@ -87,7 +88,9 @@ def _source(what: str, bus: str | None, port: int, sets: Sequence[str]) -> _Watc
         spec = load_spec(replaying.robot_of(log))
         return _Watched(Recorded(Path(what), spec, log), spec)
     if task_name(what, sets) != "badminton":
-        raise ConfigError(f"{what}: task '{task_name(what, sets)}' has no court to show; allowed: badminton, --bus GRAPH")
+        raise ConfigError(
+            f"{what}: task '{task_name(what, sets)}' has no court to show; allowed: badminton, --bus GRAPH"
+        )
     config = options.settings(what, [*sets, "run.clock=lockstep"])
     if config.agent.name not in LEVELLED:
         raise ConfigError(f"agent '{config.agent.name}' has no levels to show; allowed: {', '.join(LEVELLED)}")

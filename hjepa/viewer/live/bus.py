@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import zmq
 
-from hjepa.bus import wire
 from hjepa.bus.link import Link, Requester
 from hjepa.bus.listen import Place, listen
 from hjepa.bus.messages import unpack
@@ -125,8 +124,11 @@ class BusSource:
 
     def _ask(self, level: str, kind: str, value: object) -> Mapping[str, float]:
         """One question to a level's control channel."""
-        with self._asking, Requester(
-            self._place.at(f"{level}-control"), context=self._place.context, keys=self._place.keys, owner=level
-        ) as ask:
+        with (
+            self._asking,
+            Requester(
+                self._place.at(f"{level}-control"), context=self._place.context, keys=self._place.keys, owner=level
+            ) as ask,
+        ):
             answer = ask.request(kind, value, timeout_s=ASK_S).value
             return dict(answer.values) if isinstance(answer, Weights) else {}

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hjepa import stroke
-from hjepa.tasks.kinematics import joint_frames
 from hjepa.types import NS, Array, Goal, MotorPlan, Observation, RobotSpec
 from hjepa.viewer.live import paths
 
@@ -154,6 +153,7 @@ class Reducer:
         self._fan: tuple[Array, ...] = ()
         self._fan_energies = np.zeros(0)
         self._flight = _NONE_3
+        self._contact_ns = 0  # when the plan in force hits
         self._fans += 1
 
     # one kind of message each
@@ -162,6 +162,9 @@ class Reducer:
         if self._began_ns < 0:
             self._began_ns = seen.stamp_ns
         self._observation = seen
+        if self._fan and seen.stamp_ns > self._contact_ns:  # a way that lies behind is no plan any more
+            self._fan, self._fan_energies = (), np.zeros(0)
+            self._fans += 1
         for k in np.flatnonzero(seen.tracker_mask):
             self._tracked.setdefault(int(seen.tracker_stamp_ns[k]), seen.tracker_xyz_m[k])
         if self._tracked and not np.isfinite(self._opponent[0]):
@@ -195,15 +198,13 @@ class Reducer:
             self._surprise = told.surprise
         if self._observation is None or not len(told.energies):
             return
-        q, dq = self._observation.q_rad, self._observation.dq_rad_s
-        now = stroke.JointState(q, dq, np.zeros_like(q))
-        # an event may have passed while the message was on its way: a way needs some time
-        events = [
-            stroke.Event(*row, max(float(to_go_s), paths.STEP_S))
-            for *row, to_go_s in zip(told.q_rad, told.dq_rad_s, told.before_s, told.to_go_s)
-        ]
+        seen = self._observation
+        now = stroke.JointState(seen.q_rad, seen.dq_rad_s, np.zeros_like(seen.q_rad))
+        ways = zip(told.q_rad, told.dq_rad_s, told.before_s, np.maximum(told.to_go_s, paths.STEP_S))
+        events = [stroke.Event(q, dq, before_s, float(to_go_s)) for q, dq, before_s, to_go_s in ways]
         self._fan = tuple(paths.racket_ways(self.spec, now, events))
         self._fan_energies = told.energies
+        self._contact_ns = told.stamp_ns + round(float(told.to_go_s[0]) * NS)
         self._fans += 1
         landing = told.landing_xy_m[0]
         known = np.isfinite(landing).all() and np.isfinite(told.contact_m[0]).all()
@@ -219,9 +220,3 @@ class Reducer:
 
 def _counted(name: str) -> bool:
     return name.startswith("dropped.") or name == "command.started_late"
-
-
-def racket_centre(spec: RobotSpec, q_rad: Array) -> Array:
-    """Racket centre (3,), world, of joints (J,)."""
-    centre: Array = joint_frames(spec, q_rad)[-1, :3, 3]
-    return centre

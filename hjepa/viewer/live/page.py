@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 
 import viser
 
@@ -24,7 +26,8 @@ class Page:
 
     def __init__(self, source: Source, spec: RobotSpec, description: str, port: int) -> None:
         """description: the robot's URDF. ConfigError where the port is taken."""
-        self._server = viser.ViserServer(HOST, port, label="hjepa view", verbose=False)
+        with redirect_stdout(StringIO()):  # its banner: the caller says where the page is
+            self._server = viser.ViserServer(HOST, port, label="hjepa view", verbose=False)
         self.port = self._server.get_port()
         if port and self.port != port:
             self._server.stop()
@@ -57,4 +60,5 @@ class Page:
 
     def close(self) -> None:
         """Stop serving."""
-        self._server.stop()
+        with redirect_stdout(StringIO()):
+            self._server.stop()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
 import viser
 
 from hjepa.errors import HjepaError
@@ -15,8 +15,6 @@ from hjepa.viewer.live.frames import Shot, Snapshot
 from hjepa.viewer.live.paths import shades
 from hjepa.viewer.live.source import SPEEDS, Source
 from hjepa.viewer.live.stage import LAYERS, Stage
-
-import numpy as np
 
 SHOWN_SHOTS = 8
 SCRUB_S = 0.02
@@ -30,17 +28,17 @@ class Panel:
         self._gui, self._source, self._stage = server.gui, source, stage
         self._texts: dict[Any, str] = {}
         self._weights_there = False
-        self._own = threading.local()  # a slider that this page itself moves asks for nothing
-        self.paused = False
+        self.paused, self.speed = False, 1.0
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
         server.gui.set_panel_label("hjepa view")
+        server.gui.main_panel.dock_right()
         self._head = server.gui.add_html("")
         self._add_play()
         with server.gui.add_folder("Decision"):
             self._decision = server.gui.add_html("")
         with server.gui.add_folder("Loop"):
             self._loop = server.gui.add_html("")
-        self._weights = server.gui.add_folder("Weights of the energy", expand_by_default=True, visible=False)
+        self._weights = server.gui.add_folder("Weights of the energy", visible=False)
         with self._weights:
             self._refused = server.gui.add_html("")
         with server.gui.add_folder("Show", expand_by_default=False):
@@ -49,7 +47,7 @@ class Panel:
 
     def write(self, now: Snapshot) -> None:
         """All figures, and where a recording is."""
-        self._write(self._head, _head(now, self._source, self.paused))
+        self._write(self._head, _head(now, self._source, self.paused, self.speed))
         self._write(self._decision, _decision(now))
         self._write(self._loop, _loop(now))
         if self._scrub is not None:
@@ -74,12 +72,12 @@ class Panel:
         gui, source = self._gui, self._source
         self._pause = gui.add_button("Pause", icon=viser.Icon.PLAYER_PAUSE, hint=f"Holds {source.held}.")
         self._pause.on_click(lambda _: self._toggle())
-        self._scrub = None
+        self._scrub: Any = None
         if source.paced:
             step = gui.add_button("Step", icon=viser.Icon.PLAYER_TRACK_NEXT, hint="While paused: 0.05 s further.")
             step.on_click(lambda _: source.step())
             speed = gui.add_button_group("Speed", [f"{s:g}x" for s in SPEEDS])
-            speed.on_click(lambda event: source.set_speed(float(event.target.value[:-1])))
+            speed.on_click(lambda event: self._set_speed(float(event.target.value[:-1])))
         if source.length_s:
             self._scrub = gui.add_slider("Time (s)", 0.0, round(source.length_s, 2), SCRUB_S, 0.0)
             self._scrub.on_update(self._scrubbed)
@@ -89,6 +87,10 @@ class Panel:
         self._source.pause(self.paused)
         self._pause.label = "Play" if self.paused else "Pause"
         self._pause.icon = viser.Icon.PLAYER_PLAY if self.paused else viser.Icon.PLAYER_PAUSE
+
+    def _set_speed(self, speed: float) -> None:
+        self.speed = speed
+        self._source.set_speed(speed)
 
     def _scrubbed(self, event: Any) -> None:
         if event.client is not None:  # a person moved it, not this page
@@ -123,14 +125,15 @@ class Panel:
             handle.content = text
 
 
-def _head(now: Snapshot, source: Source, paused: bool) -> str:
+def _head(now: Snapshot, source: Source, paused: bool, speed: float) -> str:
     lines = [f"<b>{escape(source.label)}</b>"]
     said = source.said()
     if said:
         lines.append(f"<span style='color:#e69f00'>{escape(said)}</span>")
     if paused:
         lines.append(f"<span style='color:#56b4e9'>paused: holds {escape(source.held)}</span>")
-    lines.append(f"stroke <b>{now.stroke}</b> &nbsp; t = <b>{now.time_s:.2f} s</b>")
+    slow = f" &nbsp; {speed:g} times as fast" if speed != 1.0 else ""
+    lines.append(f"stroke <b>{now.stroke}</b> &nbsp; t = <b>{now.time_s:.2f} s</b>{slow}")
     if now.results:
         returned = sum(how == "returned" for _, how in now.results)
         incoming, how = now.results[-1]
@@ -140,7 +143,11 @@ def _head(now: Snapshot, source: Source, paused: bool) -> str:
 
 def _decision(now: Snapshot) -> str:
     chosen = escape(now.shot) or "none yet"
-    rows = [("shot", f"<b>{chosen}</b>"), ("target", _point(now.target_xy_m)), ("predicted", _point(now.predicted_xy_m))]
+    rows = [
+        ("shot", f"<b>{chosen}</b>"),
+        ("target", _point(now.target_xy_m)),
+        ("predicted", _point(now.predicted_xy_m)),
+    ]
     rows.append(("energy of the plan", _number(now.energy, 2)))
     reach = next((shot.reach for shot in now.shots if shot.chosen), float("nan"))
     rows.append(("reachability", _number(reach, 2)))

@@ -10,7 +10,7 @@ import viser
 from hjepa.tasks.badminton import court
 from hjepa.types import Array, RobotSpec
 from hjepa.viewer.live import paths, urdf
-from hjepa.viewer.live.frames import Snapshot
+from hjepa.viewer.live.frames import Shot, Snapshot
 
 EYE_M, LOOK_AT_M = (-12.6, -5.2, 6.4), (-0.6, 0.1, 0.5)
 VIEW_RAD = 0.72  # vertical
@@ -20,6 +20,7 @@ VERMILION = (213, 94, 0)
 SHUTTLE_SCALE = 2.2  # drawn larger than life, or it could not be seen
 _NOT_A_LINE = np.zeros((1, 2, 3))
 FLOOR_M = 0.012  # marks lie so high above the mat
+SHOT_M = 0.09  # candidate shots: discs that face the camera
 LAYERS = ("shuttle trail", "predicted flight", "candidate plans", "shots and target", "opponent")
 
 
@@ -33,6 +34,7 @@ class Stage:
         server.initial_camera.fov = VIEW_RAD
         server.scene.set_up_direction("+z")
         server.scene.configure_default_lights(cast_shadow=False)
+        server.scene.configure_environment_map("warehouse", environment_intensity=0.35)
         server.scene.world_axes.visible = False
         _draw_court(server.scene)
         self._robot = _Robot(server.scene, spec, urdf.read(description))
@@ -49,7 +51,8 @@ class Stage:
         )
         self._label = server.scene.add_label("/target/label", "", anchor="bottom-center", visible=False)
         self._layers = dict.fromkeys(LAYERS, True)
-        self._fan_id, self._shot_rows, self._text = -1, (), ""
+        self._fan_id, self._text = -1, ""
+        self._shot_rows: tuple[Shot, ...] = ()
 
     def layer(self, name: str, on: bool) -> None:
         """Show or hide one of LAYERS from the next snapshot on."""
@@ -90,7 +93,9 @@ class Stage:
         if on:
             shades = paths.shades(now.fan_energies)
             pieces = [paths.segments(way) for way in now.fan_m if len(way) > 1]
-            colours = [np.broadcast_to(rgb, (len(way) - 1, 2, 3)) for way, rgb in zip(now.fan_m, shades) if len(way) > 1]
+            colours = [
+                np.broadcast_to(rgb, (len(way) - 1, 2, 3)) for way, rgb in zip(now.fan_m, shades) if len(way) > 1
+            ]
             self._fan.points = np.concatenate(pieces).astype(np.float32)
             self._fan.colors = np.concatenate(colours).astype(np.uint8)
             self._best.points = pieces[0].astype(np.float32)
@@ -115,7 +120,7 @@ class Stage:
         if known and now.shots is not self._shot_rows:
             self._shot_rows = now.shots
             xy = np.array([shot.target_xy_m for shot in now.shots])
-            self._shots.points = np.concatenate([xy, np.full((len(xy), 1), FLOOR_M)], axis=1).astype(np.float16)
+            self._shots.points = np.concatenate([xy, np.full((len(xy), 1), SHOT_M)], axis=1).astype(np.float16)
             self._shots.colors = paths.shades(np.array([shot.energy for shot in now.shots])).astype(np.uint8)
         _set(self._shots, "visible", known)
 
