@@ -171,9 +171,9 @@ def _shots(shots: Sequence[Shot]) -> str:
 
 def _loop(now: Snapshot) -> str:
     rows = [
-        ("low-level plan", f"{_number(now.plan_ms, 1)} ms; slowest {_number(now.slowest_ms, 1)} ms"),
+        ("plan, slowest", f"{_number(now.plan_ms, 1)}, {_number(now.slowest_ms, 1)} ms"),
         ("deadlines missed", f"{now.late} of {now.commands} commands"),
-        ("surprise at the last stroke", _number(now.surprise, 2)),
+        ("surprise, last stroke", _number(now.surprise, 2)),
         ("dropped", ", ".join(f"{escape(name)} {n}" for name, n in sorted(now.drops.items())) or "nothing"),
     ]
     rows += [(f"node {escape(node)}", escape(state)) for node, state in sorted(now.states.items())]

@@ -29,7 +29,7 @@ def racket_ways(spec: RobotSpec, now: stroke.JointState, events: list[stroke.Eve
 def _way(spec: RobotSpec, now: stroke.JointState, event: stroke.Event) -> Array:
     limits = spec.q_home_rad, spec.ddq_max_rad_s2
     planned = stroke.trajectory(now, event, *limits, start_ns=0, valid_ns=1, dt_s=STEP_S)
-    count = max(1, int(np.ceil(event.to_go_s / STEP_S)))
+    count = max(1, int(np.ceil(event.to_go_s / STEP_S)))  # so that a way has two points at least
     q = np.concatenate([planned.q_rad[:count], event.q_rad[None]])
     way: Array = joint_frames(spec, q)[:, -1, :3, 3]
     return way

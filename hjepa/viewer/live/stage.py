@@ -11,12 +11,13 @@ from hjepa.tasks.badminton import court
 from hjepa.types import Array, RobotSpec
 from hjepa.viewer.live import paths, urdf
 from hjepa.viewer.live.frames import Shot, Snapshot
+from hjepa.viewer.live.urdf import Rgb
 
-EYE_M, LOOK_AT_M = (-12.6, -5.2, 6.4), (-0.6, 0.1, 0.5)
-VIEW_RAD = 0.72  # vertical
+EYE_M, LOOK_AT_M = (-12.8, -4.6, 6.6), (-0.9, 0.25, 0.45)
+VIEW_RAD = 0.76  # vertical
 MAT, SURROUND, LINE = (21, 84, 76), (20, 27, 38), (226, 232, 230)
 SKY, ORANGE, YELLOW, WHITE = (86, 180, 233), (230, 159, 0), (240, 228, 66), (246, 248, 250)  # Okabe and Ito (2008)
-VERMILION = (213, 94, 0)
+BEST = (253, 231, 37)  # the plan in force, as its energy's shade
 SHUTTLE_SCALE = 2.2  # drawn larger than life, or it could not be seen
 _NOT_A_LINE = np.zeros((1, 2, 3))
 FLOOR_M = 0.012  # marks lie so high above the mat
@@ -43,7 +44,7 @@ class Stage:
         self._trail = self._lines("trail", SKY, 3.0)
         self._flight = self._lines("flight", YELLOW, 2.5)
         self._fan = self._lines("fan", WHITE, 2.0)
-        self._best = self._lines("best", YELLOW, 5.0)
+        self._best = self._lines("best", BEST, 5.0)
         self._target = _ring(server.scene, "/target", ORANGE, 0.42, 0.30)
         self._landing = _ring(server.scene, "/predicted", YELLOW, 0.20, 0.12)
         self._shots = server.scene.add_point_cloud(
@@ -81,29 +82,24 @@ class Stage:
         on = self._layers["shuttle trail"] and len(now.trail_m) > 1
         if on:
             pieces = paths.segments(now.trail_m)
-            self._trail.points = pieces.astype(np.float32)
             share = np.linspace(0.15, 1.0, len(pieces))[:, None, None]
             colours = share * np.array(SKY) + (1.0 - share) * np.array(MAT)
-            self._trail.colors = np.broadcast_to(colours, (len(pieces), 2, 3)).astype(np.uint8)
+            self._draw(self._trail, pieces, colours)
         _set(self._trail, "visible", on)
 
     def _show_plans(self, now: Snapshot) -> None:
         """Fan and predicted flight: they change with each search only."""
         on = self._layers["candidate plans"] and len(now.fan_m) > 0
         if on:
-            shades = paths.shades(now.fan_energies)
-            pieces = [paths.segments(way) for way in now.fan_m if len(way) > 1]
-            colours = [
-                np.broadcast_to(rgb, (len(way) - 1, 2, 3)) for way, rgb in zip(now.fan_m, shades) if len(way) > 1
-            ]
-            self._fan.points = np.concatenate(pieces).astype(np.float32)
-            self._fan.colors = np.concatenate(colours).astype(np.uint8)
-            self._best.points = pieces[0].astype(np.float32)
+            ways = [(paths.segments(way), rgb) for way, rgb in zip(now.fan_m, paths.shades(now.fan_energies))]
+            colours = [np.broadcast_to(rgb, way.shape) for way, rgb in ways]
+            self._draw(self._fan, np.concatenate([way for way, _ in ways]), np.concatenate(colours))
+            self._draw(self._best, ways[0][0], BEST)
         _set(self._fan, "visible", on)
         _set(self._best, "visible", on)
         flies = self._layers["predicted flight"] and len(now.flight_m) > 1
         if flies:
-            self._flight.points = paths.segments(now.flight_m).astype(np.float32)
+            self._draw(self._flight, paths.segments(now.flight_m), YELLOW)
         _set(self._flight, "visible", flies)
 
     def _show_target(self, now: Snapshot) -> None:
@@ -124,10 +120,18 @@ class Stage:
             self._shots.colors = paths.shades(np.array([shot.energy for shot in now.shots])).astype(np.uint8)
         _set(self._shots, "visible", known)
 
-    def _lines(self, name: str, rgb: tuple[int, int, int], width_px: float) -> Any:
+    def _lines(self, name: str, rgb: Rgb, width_px: float) -> Any:
+        """Pieces of a curve, each with colours of its own from the start: the page does not change from one to many."""
+        colours = np.broadcast_to(np.array(rgb, dtype=np.uint8), (1, 2, 3))
         return self._scene.add_line_segments(
-            f"/{name}", _NOT_A_LINE, rgb, thickness=width_px, thickness_units="screen", visible=False
+            f"/{name}", _NOT_A_LINE, colours, thickness=width_px, thickness_units="screen", visible=False
         )
+
+    def _draw(self, handle: Any, pieces: Array, rgb: Any) -> None:
+        """Pieces (N, 2, 3) in one colour or in as many (N, 2, 3); the browser takes those of lines as linear light."""
+        linear = 255.0 * (np.asarray(rgb) / 255.0) ** 2.2
+        handle.points = pieces.astype(np.float32)
+        handle.colors = np.broadcast_to(linear, pieces.shape).astype(np.uint8)
 
 
 class _Robot:
@@ -208,7 +212,7 @@ def _opponent(scene: viser.SceneApi) -> Any:
     return frame
 
 
-def _ring(scene: viser.SceneApi, name: str, rgb: tuple[int, int, int], outer_m: float, inner_m: float) -> Any:
+def _ring(scene: viser.SceneApi, name: str, rgb: Rgb, outer_m: float, inner_m: float) -> Any:
     turn_rad = np.linspace(0.0, 2.0 * np.pi, 48, endpoint=False)
     circle = np.stack([np.cos(turn_rad), np.sin(turn_rad), np.zeros(48)], axis=-1)
     k, n = np.arange(48), (np.arange(48) + 1) % 48
