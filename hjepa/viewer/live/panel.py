@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ from hjepa.viewer.live.stage import LAYERS, Stage
 
 SHOWN_SHOTS = 8
 SCRUB_S = 0.02
+HELD_S = 1.0  # a slider that a person has just moved is not moved by the page
 _TABLE = "width:100%;border-collapse:collapse;font-size:12.5px;font-variant-numeric:tabular-nums"
 
 
@@ -29,6 +31,7 @@ class Panel:
         self._texts: dict[Any, str] = {}
         self._weights_there = False
         self.paused, self.speed = False, 1.0
+        self._scrubbed_s = 0.0
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
         server.gui.set_panel_label("hjepa view")
         server.gui.main_panel.dock_right()
@@ -94,10 +97,12 @@ class Panel:
 
     def _scrubbed(self, event: Any) -> None:
         if event.client is not None:  # a person moved it, not this page
+            self._scrubbed_s = time.monotonic()
             self._source.seek(float(event.target.value))
 
     def _scrub_to(self, at_s: float) -> None:
-        if self._scrub is not None and abs(self._scrub.value - at_s) > SCRUB_S / 2:
+        held = time.monotonic() - self._scrubbed_s < HELD_S
+        if not held and abs(self._scrub.value - at_s) > SCRUB_S / 2:
             self._scrub.value = round(at_s / SCRUB_S) * SCRUB_S
 
     def _add_weight(self, level: str, name: str, value: float) -> None:

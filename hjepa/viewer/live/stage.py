@@ -151,9 +151,9 @@ class _Robot:
                 self._joints.append((spec.joint_names.index(body.joint), body, frame))
 
     def move(self, q_rad: Array) -> None:
-        """Only joints that have moved by what can be seen are told."""
+        """Only joints that have moved are told."""
         for j, body, frame in self._joints:
-            if abs(q_rad[j] - self._shown[j]) < 1e-4:
+            if q_rad[j] == self._shown[j]:
                 continue
             self._shown[j] = q_rad[j]
             T = body.T_parent_body
