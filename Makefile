@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH_ARGS := $(if $(strip $(TORCH_INDEX)),--extra-index-url $(strip $(TORCH_INDEX)))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo eval collect train test bench clean
+.PHONY: help setup demo eval collect train test bench screenshots clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -59,6 +59,9 @@ bench: $(STAMP)  ## every script in tests/benchmarks: prints tables, writes JSON
 	@for script in tests/benchmarks/bench_*.py; do \
 	  echo "== $$script"; $(BIN)/python $$script --json runs/bench/$$(basename $$script .py).json || exit 1; \
 	done
+
+screenshots: $(STAMP)  ## pictures of the viewer in docs/, with Debian's chromium
+	$(BIN)/python docs/screenshots.py
 
 clean:  ## remove caches and build folders (not .venv, data or runs)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
