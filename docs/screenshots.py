@@ -1,6 +1,6 @@
 """Makes the pictures of the viewer in docs/: `make screenshots`, or python docs/screenshots.py [FOLDER].
 
-Plays a court of its own in `hjepa view`, holds it in the middle of a swing, and looks at the page with Debian's chromium.
+Plays a court of its own in `hjepa view`, holds it in the middle of a swing, and looks at it with Debian's chromium.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from PIL import Image
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # tests.browser
+sys.path.insert(0, str(Path(__file__).parents[1]))  # tests.browser
 from tests.browser import Tab, tab, viewed
 from tests.launched import HJEPA
 
+HERE = Path(__file__).parent
 SIZE = (1360, 800)
 COLOURS = 200  # of a palette: a picture stays below 300 kB
 SWING_S = (0.30, 0.50)  # since the stroke began: the racket is on its way

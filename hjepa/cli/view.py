@@ -47,8 +47,8 @@ def view(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     port = port or _free_port()
-    os.nice(NICE)
     with closing(_source(what, bus, port, sets or [])) as watched:
+        os.nice(NICE)  # not the court, which has started
         with extra("view"):
             from hjepa.viewer.live.page import Page
         with closing(Page(watched.source, watched.spec, _description(watched.spec), port)) as page:

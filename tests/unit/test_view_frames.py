@@ -1,5 +1,7 @@
 """What the live viewer shows at an instant, from messages; where a recording's instants are; curves and meshes."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -251,3 +253,11 @@ def test_a_recording_without_observations_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(DataError, match="no observation"):
         Index(Log(tmp_path / "run.mcap"))
+
+
+def test_the_page_needs_no_torch_and_no_simulator() -> None:
+    modules = ("page", "bus", "simulated", "recorded")
+    code = f"import sys, hjepa.cli.view, {', '.join('hjepa.viewer.live.' + m for m in modules)}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "viser" in loaded.stdout.split()
+    assert not {"torch", "pybullet", "matplotlib", "av"} & set(loaded.stdout.split())

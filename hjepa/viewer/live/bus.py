@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import zmq
@@ -10,7 +12,7 @@ import zmq
 from hjepa.bus.link import Link, Requester
 from hjepa.bus.listen import Place, listen
 from hjepa.bus.messages import unpack
-from hjepa.bus.topics import TOPICS, Empty, Weights
+from hjepa.bus.topics import Empty, Status, Weights
 from hjepa.bus.watch import Watch
 from hjepa.errors import LinkError, WireError
 from hjepa.types import RobotSpec
@@ -19,6 +21,8 @@ from hjepa.viewer.live.frames import Reducer, Snapshot
 
 LEVELS = ("low", "high")
 ASK_S = 1.0
+LOOK_S = 0.6  # between two questions how the nodes are
+WEIGHTS_EVERY = 3  # of them, what weighs in the levels: somebody else may change it
 EVERY = 1000  # frames of a topic read in one go
 
 
@@ -38,18 +42,20 @@ class BusSource:
         self._watch = Watch(place, nodes)
         self._asking = threading.Lock()
         self._done = threading.Event()
-        self._watcher = threading.Thread(target=self._look, daemon=True)
-        self._told: list[tuple[str, object]] = []
-        self._watcher.start()
+        self._watcher: threading.Thread | None = None
+        self._told: deque[tuple[str, Status | None]] = deque()
+        self._weights: dict[str, Mapping[str, float]] = {}
 
     def frame(self) -> Snapshot:
         """All that has been said until now."""
-        if not self._links:  # sockets belong to the thread that reads them
-            self._links = {topic: listen(self._place, topic) for topic in frames.TOPICS if topic in TOPICS}
+        if self._watcher is None:  # here, since sockets belong to the thread that reads them
+            self._links = {topic: listen(self._place, topic) for topic in frames.TOPICS}
+            self._watcher = threading.Thread(target=self._look, daemon=True)
+            self._watcher.start()
         for topic, link in self._links.items():
             self._drain(topic, link)
         while self._told:
-            node, status = self._told.pop()
+            node, status = self._told.popleft()
             if status is None:
                 self._reducer.silent(node)
             else:
@@ -81,23 +87,19 @@ class BusSource:
         """Nothing: it is live."""
 
     def weights(self) -> Mapping[str, Mapping[str, float]]:
-        """Of the levels that answer."""
-        found = {}
-        for level in LEVELS:
-            try:
-                found[level] = self._ask(level, "get_weights", Empty())
-            except LinkError:
-                continue  # not there yet, or a level without weights
-        return found
+        """Of the levels that have answered, as of a moment ago."""
+        return dict(self._weights)
 
     def set_weight(self, level: str, name: str, value: float) -> None:
         """Change one on the running level; LinkError when it refuses or does not answer."""
         self._ask(level, "tune", Weights({name: value}))
+        self._weights[level] = {**self._weights.get(level, {}), name: value}
 
     def close(self) -> None:
         """Let go of the sockets."""
         self._done.set()
-        self._watcher.join()
+        if self._watcher is not None:
+            self._watcher.join()
         for link in self._links.values():
             link.close()
         self._links = {}
@@ -105,11 +107,9 @@ class BusSource:
     def _drain(self, topic: str, link: Link) -> None:
         """What has come of a topic; of observations that wait the newest alone is read: each holds a window of time."""
         waiting: list[bytes] = []
-        try:
+        with contextlib.suppress(zmq.Again):
             while len(waiting) < EVERY:
                 waiting.append(link.socket.recv(zmq.NOBLOCK))
-        except zmq.Again:
-            pass
         for frame in waiting[-1:] if topic == "observation" else waiting:
             try:
                 message = unpack(frame)
@@ -118,9 +118,15 @@ class BusSource:
             self._reducer.feed(topic, message.header, message.value)
 
     def _look(self) -> None:
-        """In a thread of its own, since an answer may take its time."""
-        while not self._done.wait(0.6):
+        """In a thread of its own, since an answer may take its time: how the nodes are, and what weighs in them."""
+        looks = 0
+        while not self._done.wait(LOOK_S):
             self._told.extend(self._watch.look().status.items())
+            for level in LEVELS if looks % WEIGHTS_EVERY == 0 else ():
+                # a level that is not there yet, or has no weights to change
+                with contextlib.suppress(LinkError):
+                    self._weights[level] = self._ask(level, "get_weights", Empty())
+            looks += 1
 
     def _ask(self, level: str, kind: str, value: object) -> Mapping[str, float]:
         """One question to a level's control channel."""

@@ -18,7 +18,7 @@ from hjepa.viewer.live.stage import Stage
 HOST = "127.0.0.1"
 FRAME_S = 1 / 25
 FIGURES_S = 0.25  # how often the panel's figures are written
-ASK_S = 1.0  # how often levels that do not answer yet are asked for their weights
+WEIGHTS_S = 1.0  # how often the sliders look at what weighs in the levels
 
 
 class Page:
@@ -43,8 +43,7 @@ class Page:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Show until told to stop."""
-        figures_s = asked_s = 0.0
-        offered = False
+        figures_s = weighed_s = 0.0
         while not stop():
             begun_s = time.monotonic()
             now = self._source.frame()
@@ -53,9 +52,9 @@ class Page:
                 if begun_s - figures_s >= FIGURES_S:
                     figures_s = begun_s
                     self._panel.write(now)
-            if not offered and begun_s - asked_s >= ASK_S:
-                asked_s = begun_s
-                offered = self._panel.offer_weights()
+            if begun_s - weighed_s >= WEIGHTS_S:
+                weighed_s = begun_s
+                self._panel.show_weights()
             time.sleep(max(0.0, FRAME_S - (time.monotonic() - begun_s)))
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from hjepa.viewer.live.stage import LAYERS, Stage
 
 SHOWN_SHOTS = 8
 SCRUB_S = 0.02
+FOLLOW_S = 5.0  # a slider that a person has moved keeps its place for so long
 HELD_S = 1.0  # a slider that a person has just moved is not moved by the page
 _TABLE = "width:100%;border-collapse:collapse;font-size:12.5px;font-variant-numeric:tabular-nums"
 
@@ -29,7 +30,7 @@ class Panel:
     def __init__(self, server: viser.ViserServer, source: Source, stage: Stage) -> None:
         self._gui, self._source, self._stage = server.gui, source, stage
         self._texts: dict[Any, str] = {}
-        self._weights_there = False
+        self._sliders: dict[tuple[str, str], tuple[Any, float]] = {}  # by level and weight: it, and when it was moved
         self.paused, self.speed = False, 1.0
         self._scrubbed_s = 0.0
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="medium")
@@ -56,20 +57,17 @@ class Panel:
         if self._scrub is not None:
             self._scrub_to(self._source.position_s())
 
-    def offer_weights(self) -> bool:
-        """Make the sliders once the levels answer; True when they are there or never will be."""
-        if self._weights_there or self._source.length_s:
-            return True
-        found = self._source.weights()
-        if not found:
-            return False
-        with self._weights:
-            for level, values in found.items():
-                for name, value in values.items():
-                    self._add_weight(level, name, value)
-        self._weights.visible = True
-        self._weights_there = True
-        return True
+    def show_weights(self) -> None:
+        """A slider for each weight of the levels that answer; it follows where somebody else changes the weight."""
+        for level, values in self._source.weights().items():
+            for name, value in values.items():
+                slider, moved_s = self._sliders.get((level, name), (None, 0.0))
+                if slider is None:
+                    with self._weights:
+                        self._add_weight(level, name, value)
+                    self._weights.visible = True
+                elif slider.value != value and time.monotonic() - moved_s > FOLLOW_S:
+                    slider.value = min(value, slider.max)
 
     def _add_play(self) -> None:
         gui, source = self._gui, self._source
@@ -108,16 +106,19 @@ class Panel:
     def _add_weight(self, level: str, name: str, value: float) -> None:
         top = 4.0 * value if value > 0.0 else 1.0
         slider = self._gui.add_slider(f"{level}.{name}", 0.0, top, top / 100.0, value)
+        self._sliders[level, name] = slider, 0.0
+        slider.on_update(lambda event: self._weigh(level, name, event))
 
-        @slider.on_update
-        def _(event: Any) -> None:
-            if event.client is None:
-                return
-            try:
-                self._source.set_weight(level, name, float(event.target.value))
-                self._write(self._refused, "")
-            except HjepaError as error:
-                self._write(self._refused, f"<div style='color:#e69f00;font-size:12px'>{escape(str(error))}</div>")
+    def _weigh(self, level: str, name: str, event: Any) -> None:
+        """A slider was moved."""
+        if event.client is None:  # by this page, not by a person
+            return
+        self._sliders[level, name] = event.target, time.monotonic()
+        try:
+            self._source.set_weight(level, name, float(event.target.value))
+            self._write(self._refused, "")
+        except HjepaError as error:
+            self._write(self._refused, f"<div style='color:#e69f00;font-size:12px'>{escape(str(error))}</div>")
 
     def _add_layer(self, layer: str) -> None:
         box = self._gui.add_checkbox(layer, True)
