@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hjepa.types import RobotSpec
     from hjepa.viewer.live.source import Source
 
-NICE = 10  # the page gives way to the robot's loop
+NICE = 10  # of a page that watches somebody else's robot
 LEVELLED = ("hjepa",)  # agents whose two levels are nodes
 
 
@@ -48,13 +48,14 @@ def view(
         signal.signal(number, lambda *_: stop.set())
     port = port or _free_port()
     with closing(_source(what, bus, port, sets or [])) as watched:
-        os.nice(NICE)  # not the court, which has started
         with extra("view"):
             from hjepa.viewer.live.page import Page
         with closing(Page(watched.source, watched.spec, _description(watched.spec), port)) as page:
             typer.echo(f"{watched.source.label}: {page.address}  (Ctrl-C ends it)")
             if browser:
                 typer.launch(page.address)
+            if bus is not None:
+                _give_way()
             end_s = time.monotonic() + (seconds or float("inf"))
             page.run(lambda: stop.is_set() or time.monotonic() > end_s)
 
@@ -119,6 +120,17 @@ def _description(spec: RobotSpec) -> str:
 
     file = urdf_path(spec.source or spec.name)
     return file.read_text(encoding="utf-8") if file.is_file() else urdf_text(spec.source or spec.name)
+
+
+def _give_way() -> None:
+    """Every thread of this process comes after the robot's loop, if there is not time for both."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        os.nice(NICE)
+        return
+    for task in tasks.iterdir():  # to Linux a priority is a thread's own
+        with suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
 
 
 def _free_port() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ def main() -> int:
     """Play as the first line says."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what the simulator prints is no line of ours
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the end of the input ends us
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     config = Config.model_validate_json(job.config)
     period = config.low.replan_period_ms // 10
