@@ -9,7 +9,6 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -20,28 +19,28 @@ from tests.launched import HJEPA
 
 HERE = Path(__file__).parent
 SIZE = (1360, 800)
-COLOURS = 200  # of a palette: a picture stays below 300 kB
-SWING_S = (0.30, 0.50)  # since the stroke began: the racket is on its way
+SWING_S = 0.25  # since the stroke began: the racket is on its way
 SET = ["--set", "task.seed=3"]
 
 
 def keep(page: Tab, path: Path) -> None:
-    """The page as a small PNG, without the browser's word that it draws in software."""
+    """The page as PNG, without the browser's word that it draws in software."""
     note = page.page.locator(".mantine-Notification-closeButton")
     if note.count():
         note.first.click()
     page.page.wait_for_timeout(1500)  # for what fades
-    picture = Image.open(io.BytesIO(page.page.screenshot())).convert("RGB")
-    picture.quantize(COLOURS).save(path, optimize=True)
+    Image.open(io.BytesIO(page.page.screenshot())).convert("RGB").save(path, optimize=True)
     sys.stdout.write(f"{path}: {path.stat().st_size / 1e3:.0f} kB\n")
 
 
-def hold(page: Tab, when: Callable[[], bool]) -> None:
-    """Pause, then step until then."""
+def hold(page: Tab, at_s: float) -> None:
+    """In slow motion, pause when a stroke has begun, and step until then."""
+    page.press("0.25x")
+    page.until(lambda: page.clock()[1] < at_s, "a stroke that begins")
     page.press("Pause")
 
     def there() -> bool:
-        if when():
+        if page.clock()[1] >= at_s:
             return True
         page.press("Step")
         page.page.wait_for_timeout(300)  # the page's figures come four times a second
@@ -55,7 +54,7 @@ def court(out: Path) -> None:
     with tab(*SIZE) as page, viewed(["badminton", *SET]) as port:
         page.open(port)
         page.until(lambda: "low.goal" in page.text() and page.clock()[0] >= 3, "the third stroke")
-        hold(page, lambda: SWING_S[0] <= page.clock()[1] <= SWING_S[1])
+        hold(page, SWING_S)
         keep(page, out / "view_court.png")
         page.page.get_by_text("high.name", exact=True).scroll_into_view_if_needed()
         keep(page, out / "view_weights.png")

@@ -13,8 +13,8 @@ from hjepa.viewer.live import paths, urdf
 from hjepa.viewer.live.frames import Shot, Snapshot
 from hjepa.viewer.live.urdf import Rgb
 
-EYE_M, LOOK_AT_M = (-12.8, -4.6, 6.6), (-0.9, 0.25, 0.45)
-VIEW_RAD = 0.76  # vertical
+EYE_M, LOOK_AT_M = (-14.0, -4.4, 7.0), (-0.9, 0.5, 0.3)
+VIEW_RAD = 0.68  # vertical
 MAT, SURROUND, LINE = (21, 84, 76), (20, 27, 38), (226, 232, 230)
 SKY, ORANGE, YELLOW, WHITE = (86, 180, 233), (230, 159, 0), (240, 228, 66), (246, 248, 250)  # Okabe and Ito (2008)
 BEST = (253, 231, 37)  # the plan in force, as its energy's shade
@@ -165,7 +165,7 @@ class _Robot:
 
 def _draw_court(scene: viser.SceneApi) -> None:
     x, y = court.HALF_LENGTH_M, court.HALF_DOUBLES_M
-    scene.add_box("/court/hall", SURROUND, (40.0, 40.0, 0.02), position=(0.0, 0.0, -0.05))
+    scene.add_box("/court/hall", SURROUND, (120.0, 120.0, 0.02), position=(0.0, 0.0, -0.05))
     scene.add_box("/court/mat", MAT, (2 * x + 1.2, 2 * y + 1.0, 0.02), position=(0.0, 0.0, -0.012))
     pieces = []
     half = court.LINE_WIDTH_M / 2
