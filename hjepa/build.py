@@ -30,11 +30,12 @@ from hjepa.planning.captured import captured
 from hjepa.planning.context import SlowContext
 from hjepa.planning.feint import FeintPlanner
 from hjepa.planning.flat import FlatAgent
+from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import LowPrograms, plain, recorded
 from hjepa.planning.searches import make_planner
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner, limits_of
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent

@@ -20,7 +20,7 @@ from hjepa.deploy import bundle as bundles
 from hjepa.deploy import compiled, goldens, signing
 from hjepa.errors import BundleError
 from hjepa.models.layers import for_search
-from hjepa.planning.stroke_planner import limits_of
+from hjepa.planning.held import limits_of
 from robots.spec import load_spec
 
 WEIGHTS = ("low", "high")

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from hjepa import stroke
 from hjepa.planning.gradient import Descent, GaussNewton
+from hjepa.planning.held import Committed, Found, Scorer
 from hjepa.planning.objectives import LowWeights, Situation
 from hjepa.planning.programs import Fused
 from hjepa.planning.starts import passed
-from hjepa.planning.stroke_planner import Committed, Found, Scorer, StrokePlanner
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.planning.gradient import Iterate, beginning, iterate
-from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual, search_box
 
 Function = Callable[..., Any]
 
@@ -35,18 +35,19 @@ class LowPrograms(NamedTuple):
 class Residuals(nn.Module):
     """StrokeResidual with the weights and the situation's parts as arguments."""
 
-    def __init__(self, level: nn.Module, limits: Limits) -> None:
+    def __init__(self, level: Any, limits: Limits) -> None:
         super().__init__()
         self.level = level
         for name, limit in limits._asdict().items():
             self.register_buffer(name, limit.clone())
+        self.box = search_box(level.codec, limits)  # made once: a CUDA graph takes nothing from the host
 
     def forward(self, x: Tensor, weights: Tensor, *situation: Any) -> Tensor:
         """(N, X) -> (N, R)."""
         level: Any = self.level
         limits = Limits(*(getattr(self, name) for name in Limits._fields))
         each: Any = weights.unbind()  # numbers, but for torch
-        return StrokeResidual(level, limits, LowWeights(*each), Situation(*situation))(x)
+        return StrokeResidual(level, limits, LowWeights(*each), Situation(*situation), box=self.box)(x)
 
 
 class Iteration(nn.Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +22,30 @@ from hjepa import stroke
 from hjepa.planning.considering import considered
 from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.held import (
+    SHAPE,
+    Committed,
+    Decided,
+    Found,
+    Look,
+    Scorer,
+    as_array,
+    half_square,
+    latest_switch,
+    limits_of,
+    residual_count,
+)
 from hjepa.planning.objectives import (
     TIME_S,
     GoalTerm,
-    Limits,
     LowWeights,
     Situation,
     StrokeResidual,
     own_residuals,
     search_box,
 )
-from hjepa.planning.programs import Fused, LowPrograms, example, plain
-from hjepa.planning.protocols import Plan, Planner, Residual
+from hjepa.planning.programs import Fused, LowPrograms, plain
+from hjepa.planning.protocols import Plan, Planner
 from hjepa.planning.starts import Ranked, Ready, Starts, passed
 from hjepa.planning.tuned import check_weights
 from hjepa.types import NS, Array, Considered, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
@@ -63,57 +75,6 @@ class LowPlanConfig:
     most: int = 0  # candidates scored a decision, reachability's included; 0: as many as it takes
     budget_s: float | None = None  # from the observation's arrival: no iteration is begun that would end later
     joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
-
-
-class Scorer(Residual, Protocol):
-    """A residual that also sums itself up."""
-
-    def energy(self, x: Tensor) -> Tensor: ...
-
-
-class Committed(NamedTuple):
-    """The plan in force."""
-
-    goal_id: int
-    x: Tensor  # (X,), time to go counted from `stamp_ns`
-    stamp_ns: int
-    event_ns: int
-    command: JointTrajectory
-    own: float  # share of the energy that the own body had when the command was made
-    spares: Tensor  # (C, X) other starts of the last search, same stamp
-
-
-class Found(NamedTuple):
-    """What a search came to."""
-
-    x: Tensor  # (X,)
-    energy: float
-    own: float  # share of the energy that the own body has
-    spares: Tensor  # (C, X)
-    kept: bool = False  # x is the one in force
-
-
-SHAPE = -2  # index in x of the number that names the switch of the motion
-LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
-
-
-class Decided(NamedTuple):
-    """The latest decision, for whoever asks what else there was."""
-
-    goal_id: int
-    stamp_ns: int
-    residual: Scorer
-    z: Tensor  # (1, D + C + POSE)
-    goal: Tensor  # (1, G)
-    joints: tuple[Tensor, Tensor]
-    found: Found
-
-
-class Look(NamedTuple):
-    """The last look at a shuttle before its event."""
-
-    z: Tensor  # (1, D + C + POSE)
-    stamp_ns: int
 
 
 class StrokePlanner:
@@ -177,7 +138,7 @@ class StrokePlanner:
             self._unread = None
             with torch.no_grad():
                 self._expected, landing = self.programs.foresee(z, found.x[None])
-            m, xy = _array(found.x[:-1]), _array(landing[0])
+            m, xy = as_array(found.x[:-1]), as_array(landing[0])
             mflop = self.flop * scored / 1e6
             self._explained = MotorPlan(goal_id, m, found.energy, scored, 0.0, xy, mflop)
         return self._explained
@@ -235,7 +196,7 @@ class StrokePlanner:
                 found = GaussNewton().descend(residual, x, c.reach_iterations, budget=left)
                 x, energy = found.x, found.energy
                 self.starts.ready = Ready(goals, x, observation.stamp_ns)
-            return _array(energy)
+            return as_array(energy)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
@@ -331,10 +292,10 @@ class StrokePlanner:
         plan = self._descend(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
-        now = _half_square(plan.begun[: -self._own]) + old.own
+        now = half_square(plan.begun[: -self._own]) + old.own
         if plan.energy > now * (1.0 - c.accept_margin):
             return Found(warm[0], now, old.own, warm, kept=True)
-        own = _half_square(plan.residuals[-self._own :])
+        own = half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts)
 
     def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
@@ -343,7 +304,7 @@ class StrokePlanner:
         proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
         if not c.search:
-            own = _half_square(residual(proposals[:1])[0, -self._own :])
+            own = half_square(residual(proposals[:1])[0, -self._own :])
             return Found(proposals[0], float(energy[0]), own, proposals[:1])
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
         rough = self._descend(residual, proposals[: c.first_starts], half, spare=1)
@@ -351,7 +312,7 @@ class StrokePlanner:
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
             starts = torch.cat([starts, self._strayed(residual, proposals)[0]])
         plan = self._descend(residual, starts, c.first_iterations - half)
-        own = _half_square(plan.residuals[-self._own :])
+        own = half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
 
     def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Ranked:
@@ -369,10 +330,10 @@ class StrokePlanner:
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
-        q, dq, before = (_array(part[0]) for part in self.programs.decode(x[None, :-1]))
+        q, dq, before = (as_array(part[0]) for part in self.programs.decode(x[None, :-1]))
         to_go_s = float(x[-1]) * TIME_S
         start_ns = stamp_ns + round(situation.latency_s * NS)
-        state = stroke.JointState(*(_array(part[0]) for part in (situation.q, situation.dq, situation.ddq)))
+        state = stroke.JointState(*(as_array(part[0]) for part in (situation.q, situation.dq, situation.ddq)))
         command = stroke.trajectory(
             state,
             stroke.Event(q, dq, before, to_go_s - situation.latency_s),
@@ -413,32 +374,3 @@ class StrokePlanner:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (self._tensor(part[None]) for part in state)
         return Situation(z, q, dq, ddq, latency_s, goal, root)
-
-
-def residual_count(level: Any, programs: LowPrograms, joints: int) -> int:
-    """R."""
-    shapes = example(level, joints)
-    with torch.no_grad():
-        return int(programs.residuals(*shapes.residuals(1)).shape[1])
-
-
-def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
-    """Largest shape numbers (N,) for times to go (N,): a switch named earlier than now would be split anew at every
-    re-planning, and the motion would ask for more and more."""
-    before_s = LATEST_SWITCH * x_time * TIME_S
-    out: Tensor = (before_s.clamp(min=0.05).log() - codec.shape_mean) / codec.shape_std
-    return out
-
-
-def limits_of(spec: RobotSpec, device: torch.device | None = None) -> Limits:
-    """A RobotSpec's limits as tensors."""
-    arrays = (spec.q_min_rad, spec.q_max_rad, spec.dq_max_rad_s, spec.ddq_max_rad_s2)
-    return Limits(*(torch.tensor(a, dtype=torch.float32, device=device) for a in arrays))
-
-
-def _half_square(r: Tensor) -> float:
-    return float(0.5 * (r**2).sum())
-
-
-def _array(x: Tensor) -> Array:
-    return x.double().cpu().numpy()

@@ -18,8 +18,8 @@ from hjepa.cli import main
 from hjepa.deploy import building, compiled, controller, goldens
 from hjepa.deploy import bundle as bundles
 from hjepa.errors import BundleError
+from hjepa.planning.held import limits_of
 from hjepa.planning.programs import plain
-from hjepa.planning.stroke_planner import limits_of
 from tests import tiny
 from tests.bundled import refused, reseal
 

@@ -1,14 +1,16 @@
 """A frame is exactly what its kind carries, or it is refused under a name that is counted."""
 
 import struct
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 import pytest
+from typing_extensions import TypeAliasType
 
 from hjepa.bus import wire
 from hjepa.bus.fake import PointWorld
-from hjepa.bus.messages import Gate, pack, unpack
+from hjepa.bus.messages import Gate, _fields, pack, unpack
 from hjepa.bus.topics import (
     KINDS,
     TOPICS,
@@ -267,3 +269,11 @@ def test_the_gate_lets_a_message_through_once_in_order_fresh_and_of_this_session
     assert gate.read(frame_of(sequence=8)).header.sequence == 8, "a dropped frame does not move the sequence"
     gate.restart(6)
     assert gate.read(frame_of(sequence=0, session=6)) is not None
+
+
+def test_an_array_is_known_where_numpy_names_its_type_by_an_alias():
+    """As numpy 2.5's NDArray is."""
+    T = TypeVar("T", bound=np.generic)
+    alias = TypeAliasType("alias", np.ndarray[Any, np.dtype[T]], type_params=(T,))
+    fields = _fields(NamedTuple("Told", [("q", alias[np.float64]), ("many", dict[str, alias[np.float64]])]))
+    assert [(f.form, f.what) for f in fields] == [("array", np.ndarray), ("arrays", np.ndarray)]
