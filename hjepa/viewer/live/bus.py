@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ from hjepa.viewer.live.frames import Reducer, Snapshot
 
 LEVELS = ("low", "high")
 ASK_S = 1.0
+PLANS, PLANS_S = "considered", 0.12  # topic that costs its level some milliseconds, and the pause between two of it
 LOOK_S = 0.6  # between two questions how the nodes are
 WEIGHTS_EVERY = 3  # of them, what weighs in the levels: somebody else may change it
 EVERY = 1000  # frames of a topic read in one go
@@ -41,6 +43,7 @@ class BusSource:
         self._held = Snapshot()
         self._watch = Watch(place, nodes)
         self._asking = threading.Lock()
+        self._listening, self._heard_plans, self._plans_s = True, False, 0.0
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
         self._told: deque[tuple[str, Status | None]] = deque()
@@ -54,6 +57,7 @@ class BusSource:
             self._watcher.start()
         for topic, link in self._links.items():
             self._drain(topic, link)
+        self._listen_for_plans()
         while self._told:
             node, status = self._told.popleft()
             if status is None:
@@ -116,6 +120,17 @@ class BusSource:
             except WireError:
                 continue
             self._reducer.feed(topic, message.header, message.value)
+            self._heard_plans |= topic == PLANS
+
+    def _listen_for_plans(self) -> None:
+        """A level makes what it considered only while somebody listens: listen for one at a time, now and then."""
+        now_s = time.monotonic()
+        if self._listening and self._heard_plans:
+            self._links[PLANS].socket.unsubscribe(b"")
+            self._listening, self._heard_plans, self._plans_s = False, False, now_s
+        elif not self._listening and not self._paused and now_s - self._plans_s > PLANS_S:
+            self._links[PLANS].socket.subscribe(b"")
+            self._listening = True
 
     def _look(self) -> None:
         """In a thread of its own, since an answer may take its time: how the nodes are, and what weighs in them."""
