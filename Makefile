@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH_ARGS := $(if $(strip $(TORCH_INDEX)),--extra-index-url $(strip $(TORCH_INDEX)))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo eval collect train test bench pictures docs clean
+.PHONY: help setup demo eval collect train test bench pictures screenshots docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -66,6 +66,9 @@ pictures: $(STAMP)  ## the pictures of docs/pictures.md, drawn anew from the shi
 
 docs: $(STAMP)  ## the documentation as a site in site/; open site/index.html (searching wants a server: python3 -m http.server -d site)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site $(ARGS)
+
+screenshots: $(STAMP)  ## pictures of the viewer in docs/, with Debian's chromium
+	$(BIN)/python docs/screenshots.py
 
 clean:  ## remove caches and build folders (not .venv, data or runs)
 	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -27,6 +27,7 @@ from hjepa.cli import (
     robots,
     train,
     tune,
+    view,
 )
 from hjepa.errors import HjepaError
 
@@ -55,6 +56,7 @@ app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
 app.add_typer(configure.app, name="config")
 app.command("plot")(plot.plot)
+app.command("view")(view.view)
 app.add_typer(bench.app, name="bench")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(robots.app, name="robots")

@@ -47,6 +47,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/agent.py": {"hjepa.models", "hjepa.planning", "hjepa.diary"},
     "hjepa/launching": {"zmq", "msgspec", "hjepa.bus", "hjepa.config", "hjepa.typed_yaml"},  # levels come by name
     "hjepa/launching/conductor.py": ANY,  # a process of its own, which plays the strokes
+    "hjepa/launching/paced.py": ANY,  # the same, at a pace
     "hjepa/viewer": {
         "PIL",
         "matplotlib",
@@ -54,6 +55,15 @@ TABLE: dict[str, set[str]] = {
         "hjepa.tasks",
         "hjepa.evaluation.results",
     },  # draws arrays that are handed in
+    "hjepa/viewer/live": {
+        "viser",
+        "msgspec",
+        "zmq",
+        "hjepa.bus",
+        "hjepa.launching.pacing",
+        "hjepa.viewer",
+        "hjepa.tasks",
+    },
     "robots": {"yaml", "hjepa.typed_yaml"},  # own limits
     "robots/calibration_file.py": {"yaml", "robots", "hjepa.typed_yaml", "hjepa.tasks.kinematics"},
     "robots/sim": {"yaml", "pybullet", "pybullet_data", "mujoco", "robots", "hjepa.tasks"},
@@ -113,6 +123,7 @@ NEVER: dict[str, set[str]] = {
     "hjepa/bus": {"torch", "hjepa.models", "hjepa.planning", "pybullet"},
     "hjepa/agent.py": {"hjepa.bus", "robots", "zmq", "pybullet", "hjepa.tasks"},
     "hjepa/launching/supervisor.py": {"torch", "pybullet", "hjepa.build"},  # light: it is there all the time
+    "hjepa/viewer/live": {"torch", "pybullet", "robots"},  # beside a running robot, and there at once
     "hjepa/config.py": {"torch", "zmq", "pybullet"},
     "hjepa/build.py": {"pybullet", "robots.sim", "hjepa.training"},  # also runs in the levels' own processes
     "robots": {"torch", "zmq"},
@@ -142,6 +153,7 @@ ASSEMBLY = (
         *(f"hjepa/tasks/reach/{name}.py" for name in ("nodes", "play")),
     ),
     "hjepa/launching/conductor.py",
+    "hjepa/launching/paced.py",
 )
 
 
