@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hjepa.viewer.live.source import Source
 
 NICE = 10  # of a page that watches somebody else's robot
-LEVELLED = ("hjepa",)  # agents whose two levels are nodes
+LEVELLED = ("hjepa", "reactive", "coded-goal")  # agents whose two levels are nodes, as build.HIERARCHICAL
 
 
 def view(
@@ -43,9 +43,6 @@ def view(
 
     Examples: `hjepa view`, `hjepa view --bus badminton-sim`, `hjepa view run.mcap`.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     port = port or _free_port()
     with closing(_source(what, bus, port, sets or [])) as watched:
         with extra("view"):
@@ -56,6 +53,9 @@ def view(
                 typer.launch(page.address)
             if bus is not None:
                 _give_way()
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
             end_s = time.monotonic() + (seconds or float("inf"))
             page.run(lambda: stop.is_set() or time.monotonic() > end_s)
 
