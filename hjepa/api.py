@@ -64,7 +64,7 @@ class System:
     @property
     def two_levels(self) -> bool:
         """Whether the configured agent has a high and a low level, which may be nodes on the bus."""
-        return self.config.agent.name in build.HIERARCHICAL
+        return build.two_levels(self.config)
 
     def world(self, gui: bool = False) -> SimulatedCourt:
         """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
@@ -166,7 +166,8 @@ def play_bus(
     c = system.config
     if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
-        raise ConfigError(f"agent '{c.agent.name}' has no two levels; over the bus play: {allowed}")
+        counted = "" if c.levels.count == 2 else f" with levels.count {c.levels.count}"
+        raise ConfigError(f"agent '{c.agent.name}'{counted} has no two levels; over the bus play: {allowed}")
     system.starts()
     with _graph(c, system.spec, processes, gui, log is not None) as graph, _logged(log, c, graph):
         yield from play_over(graph, system)
@@ -271,18 +272,28 @@ def reference() -> Reference:
 
 
 def collect(
-    config: Config, out: Path, *, swings: int, workers: int, ray: str | None = None, on_progress: Report | None = None
+    config: Config,
+    out: Path,
+    *,
+    swings: int,
+    workers: int,
+    ray: str | None = None,
+    on_progress: Report | None = None,
+    quick: bool = False,
 ) -> int:
     """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there.
 
-    ray: address of a Ray cluster that makes them, or 'local' for one of `workers` on this machine.
+    ray: address of a Ray cluster that makes them, or 'local' for one of `workers` on this machine. quick: a data set of
+    seconds (hjepa.training.small), whatever `swings` says.
     """
+    from hjepa.training import small
     from hjepa.training.pipeline import SwingRun, collect_swings
     from hjepa.training.shards import processes
     from hjepa.training.spread_ray import ray_workers
 
-    spec, chosen = load_spec(config.robot.name), SwingRun(seed=config.task.seed)
-    chosen = replace(chosen, collect=replace(chosen.collect, swings=swings, seed=config.task.seed))
+    spec, chosen = load_spec(config.robot.name), small.SWINGS if quick else SwingRun()
+    wanted = replace(chosen.collect, swings=chosen.collect.swings if quick else swings, seed=config.task.seed)
+    chosen = replace(chosen, collect=wanted, seed=config.task.seed)
     lost: list[str] = []
 
     def report(done: int, total: int, figures: Mapping[str, float]) -> None:
@@ -317,6 +328,7 @@ def train(
     on_progress: Report | None = None,
     played: Rallies | None = None,
     device: str = "auto",
+    quick: bool = False,
 ) -> Path:
     """Train `high` (from the real strokes), `rally` (from real rallies, and those `played`), `cover` (from strokes that
     the configured agent plays from many places, into `data`), `observer` (from watching it play, into `data`), `low`
@@ -325,50 +337,61 @@ def train(
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
     `high` and `low` use a device (auto, cpu or cuda) and all processes that torchrun started; the others do not.
+    quick: a few steps of every stage (hjepa.training.small); the weights are of no use.
     """
     build.use_one_thread()
     if level in ("high", "low"):
-        return _train_on_ranks(level, config, data, out, on_progress, device)
+        return _train_on_ranks(level, config, data, out, on_progress, device, quick)
     out.mkdir(parents=True, exist_ok=True)
     from torch.utils.tensorboard import SummaryWriter
 
-    from hjepa.training import pipeline
+    from hjepa.training import pipeline, small
+    from hjepa.training.cloning import CloneTraining
+    from hjepa.training.tactics import TacticsTraining
 
     with closing(SummaryWriter(str(out / "curves" / level))) as writer:
+        seed = config.task.seed
         if level == "rally":
-            return pipeline.train_rally_level(out, config.task.seed, on_progress, writer, played)
+            sizes = config.levels.rally.model_dump(exclude_none=True)
+            tactics = small.TACTICS if quick else TacticsTraining()
+            return pipeline.train_rally_level(out, seed, on_progress, writer, played, tactics, sizes)
         spec = load_spec(config.robot.name)
         if level == "cover":
             from hjepa import covering
 
-            run = covering.CoverTraining(seed=config.task.seed)
+            run = covering.CoverTraining(seed=seed)
+            run = replace(run, strokes=small.PLAYED, steps=small.FIT_STEPS) if quick else run
             lessons_played = covering.collect_covered(config, data, run, workers, on_progress)
             return covering.train_cover(lessons_played, out, run, spec.identity, on_progress)
         if level == "observer":
             from hjepa import feinting
 
-            watching = feinting.ObserverTraining(seed=config.task.seed)
+            watching = feinting.ObserverTraining(seed=seed)
+            watching = replace(watching, strokes=small.PLAYED, steps=small.FIT_STEPS) if quick else watching
             return feinting.train_observer(config, data, out, watching, workers, on_progress)
         return pipeline.train_clone(
             spec,
             WORLD,
             partial(ClassicalAgent, config=build.timing_of(config)),
-            lessons(spec, LESSONS, config.task.seed),
+            lessons(spec, small.PLAYED if quick else LESSONS, seed),
             data,
             out / build.FILES["bc"],
-            config.task.seed,
+            seed,
             replan_period_ms=config.low.replan_period_ms,
             workers=workers,
             progress=on_progress,
             writer=writer,
+            run=small.CLONE if quick else CloneTraining(),
         )
 
 
-def _train_on_ranks(level: str, config: Config, data: Path, out: Path, on_progress: Report | None, device: str) -> Path:
+def _train_on_ranks(
+    level: str, config: Config, data: Path, out: Path, on_progress: Report | None, device: str, quick: bool
+) -> Path:
     """`high` or `low`, in the processes that torchrun started or this one alone; the first of them reports."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from hjepa.training import pipeline
+    from hjepa.training import pipeline, small
     from hjepa.training.ranks import joined
 
     with joined(device) as ranks, ExitStack() as stack:
@@ -377,8 +400,15 @@ def _train_on_ranks(level: str, config: Config, data: Path, out: Path, on_progre
         writer = stack.enter_context(closing(SummaryWriter(curves))) if ranks.leads else None
         progress = on_progress if ranks.leads else None
         if level == "high":
-            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks)
+            sizes = config.levels.high.model_dump(exclude_none=True)
+            few: dict[str, Any] = {"run": small.HIGH, "limits": {}} if quick else {}
+            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks, sizes=sizes, **few)
         fresh = out / build.FILES["high"]
-        high = build.load_high(fresh if fresh.exists() else build.weights_path(config, "high"))
-        spec = load_spec(config.robot.name)
-        return pipeline.train_low_level(spec, data, high, out, config.task.seed, progress, writer, ranks=ranks)
+        path = fresh if fresh.exists() else build.weights_path(config, "high")
+        high = build.load_high(path)
+        build.check_sizes(config, "high", path, high.config)
+        spec, sizes = load_spec(config.robot.name), config.levels.low.model_dump(exclude_none=True)
+        few = {"run": small.LOW, "flights": small.FLIGHTS, "alarm": False} if quick else {}
+        return pipeline.train_low_level(
+            spec, data, high, out, config.task.seed, progress, writer, ranks=ranks, sizes=sizes, **few
+        )

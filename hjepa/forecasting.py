@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hjepa.tasks.badminton.chains import Chain
 from hjepa.tasks.badminton.forecast import Belief, Fixed, Once, Policy, Quantised
 from hjepa.tasks.badminton.rallies import Rallies, from_strokes
 from hjepa.tasks.badminton.strokes import load_strokes
+from hjepa.training import small
 from hjepa.training.tactics import TacticsTraining, next_log_loss, padded, train_transformer
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -118,11 +119,14 @@ def _appended(strokes: Strokes, w: Macro) -> Strokes:
     return Strokes(*(torch.cat(pair, dim=1) for pair in zip(strokes, new, strict=True)))
 
 
-def trained_transformer(folder: Path, seed: int, progress: Progress) -> TransformerForecaster:
+def trained_transformer(folder: Path, seed: int, progress: Progress, quick: bool = False) -> TransformerForecaster:
     """The baseline from a folder, trained there first if need be, on the rallies that the rally level learned from."""
     path = folder / "transformer.safetensors"
     if not path.exists():
-        run, rallies = TacticsTraining(seed=seed), from_strokes(load_strokes(), "train")
+        run, rallies = (
+            replace(small.TACTICS if quick else TacticsTraining(), seed=seed),
+            from_strokes(load_strokes(), "train"),
+        )
 
         def report(step: int, figures: dict[str, float]) -> None:
             progress(step + 1, run.steps, figures)

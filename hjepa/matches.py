@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hjepa import api, build
+from hjepa import build
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
 from hjepa.contexts import MET
@@ -30,6 +30,7 @@ from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Array, RobotSpec
 from hjepa.viewer.rally_film import RallyScene, turned
 from hjepa.viewer.scene import StrokeScene, chain_points, interpolate
+from robots.spec import load_spec
 
 LONGEST = 200  # strokes of a rally
 
@@ -64,14 +65,14 @@ class Rally:
         return len(self.strokes)
 
 
-def play_rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rally:
-    """One rally from the service on."""
-    rally = _rally(sides, server, split, seed)
+def play_rally(sides: tuple[Side, Side], server: int, split: str, seed: int, longest: int = LONGEST) -> Rally:
+    """One rally from the service on, given up after so many strokes."""
+    rally = _rally(sides, server, split, seed, longest)
     rally.tracks = {k: list(side.track) for k, side in enumerate(sides) if isinstance(side, RobotSide)}
     return rally
 
 
-def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rally:
+def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int, longest: int) -> Rally:
     served: Service = service(split, np.random.default_rng([seed, 59]))
     rally, hitter = Rally(server), server
     sides[hitter].begin(TURN2 * served.server_m, seed)
@@ -91,7 +92,7 @@ def _rally(sides: tuple[Side, Side], server: int, split: str, seed: int) -> Rall
         fault = _fault(shot)
         if fault == "net":
             return _ended(rally, receiver, fault)
-        if len(rally.strokes) >= LONGEST:
+        if len(rally.strokes) >= longest:
             return _ended(rally, -1, "too long")
         struck = sides[receiver].receive(turned_shot(shot), TURN2 * mine, now_s)
         if struck.shot is None:
@@ -163,13 +164,13 @@ def over(points: tuple[int, int], to: int = 21) -> bool:
 
 def play_match(
     sides: tuple[Side, Side], *, points: int = 21, split: str = "test", seed: int = 0,
-    told: Callable[[tuple[int, int], Rally], None] | None = None,
+    told: Callable[[tuple[int, int], Rally], None] | None = None, most: int | None = None, longest: int = LONGEST,
 ) -> Score:  # fmt: skip
-    """One game; who wins a rally serves the next."""
+    """One game; who wins a rally serves the next. most: it ends after so many rallies, decided or not."""
     score, server = (0, 0), seed % 2
     rallies: list[Rally] = []
-    while not over(score, points):
-        rally = play_rally(sides, server, split, seed * 10_007 + len(rallies))
+    while not over(score, points) and (most is None or len(rallies) < most):
+        rally = play_rally(sides, server, split, seed * 10_007 + len(rallies), longest)
         rallies.append(rally)
         if rally.winner >= 0:
             server = rally.winner
@@ -206,7 +207,9 @@ def robot(
     config: Config, high: str, name: str = "", cooperative: bool = False, against_robot: bool = False
 ) -> RobotSide:
     """A robot whose shots are chosen as `high` says: the tactician, the level without a rally, or any it can play."""
-    spec = api.load(config).spec
+    build.use_one_thread()
+    spec = load_spec(config.robot.name)
+    build.check_pair(config, spec)
     low = build.build_low(config, spec)
     if high == "hjepa":
         tactics = TacticsConfig(cooperative=cooperative, robot=against_robot)

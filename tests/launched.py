@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -53,6 +53,7 @@ class Launched:
         *words: str,
         prefix: Sequence[str] = (),
         verb: Sequence[str] = ("launch",),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """graph: a file, a name, or the text of a file; of `deploy run`, the bundle."""
         self.folder, self.runtime = folder, folder / "run" / "hjepa"
@@ -65,7 +66,13 @@ class Launched:
         self.process = subprocess.Popen(
             [*prefix, *HJEPA, *verb, str(graph), *words],
             cwd=folder,
-            env={**os.environ, "XDG_RUNTIME_DIR": str(self.runtime.parent), "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                **(environment or {}),
+                "XDG_RUNTIME_DIR": str(self.runtime.parent),
+                "PYTHONPATH": root,
+                "OMP_NUM_THREADS": "1",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,

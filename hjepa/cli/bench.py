@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hjepa.cli import bench_loop, files
+from hjepa.cli import bench_loop, files, quick
 from hjepa.cli.progress import reporter
 from hjepa.errors import DataError
 
@@ -49,6 +49,7 @@ def forecast(
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=10, help="Futures drawn of each rally.")] = 600,
+    small: quick.Quick = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Of `hjepa train rally`; else the shipped ones.")
@@ -65,9 +66,11 @@ def forecast(
         raise DataError("--given and --truth belong together; allowed: both, or neither for the challenge's val")
     if json is not None:
         files.check_file(json)
+    if small:
+        draws, transformer = quick.DRAWS, transformer and quick.apart(transformer)
     if transformer is not None:
         files.check_folder(transformer, "--transformer")
-    rallies, after, whole = _asked(given, truth)
+    rallies, after, whole = _asked(given, truth, quick.RALLIES if small else None)
     from hjepa import build, forecasting
     from hjepa.evaluation import forecasts
     from hjepa.tasks.badminton.rallies import load_rallies
@@ -76,10 +79,11 @@ def forecast(
     console = Console()
     model = build.load_rally_level(weights or build.shipped("rally"))
     train = load_rallies().of("train")
+    train = train.rows_of(np.arange(len(train.name)) < quick.RALLIES) if small else train
     forecasters: list[Any] = [*forecasts.counting(train), forecasting.RallyForecaster(model)]
     if transformer is not None:
         with reporter(console, "train the Transformer") as report:
-            forecasters.append(forecasting.trained_transformer(transformer, seed, report))
+            forecasters.append(forecasting.trained_transformer(transformer, seed, report, quick=small))
     table = Table("forecaster", "six samples", "total", "CE", "MAE", "total - reference (95 %)", title=_title(given))
     rows = []
     with console.status("forecasting"):
@@ -99,14 +103,18 @@ def forecast(
         console.print(f"written: {json}")
 
 
-def _asked(given: Path | None, truth: Path | None) -> tuple[Rallies, Truth, Rallies]:
-    """What is told, what came after, and both together; DataError where they do not fit."""
-    from hjepa.tasks.badminton.rallies import continued, load_rallies, read_given, read_truth, told
+def _asked(given: Path | None, truth: Path | None, most: int | None) -> tuple[Rallies, Truth, Rallies]:
+    """What is told, what came after, and both together, of at most so many rallies; DataError where they do not fit."""
+    from hjepa.tasks.badminton.rallies import Truth, continued, load_rallies, read_given, read_truth, told
 
     if given is None or truth is None:
         rallies, after = told(load_rallies().of("val"))
     else:
         rallies, after = read_given(given), read_truth(truth)
+    if most is not None:
+        rallies = rallies.rows_of(np.arange(len(rallies.name)) < most)
+        rows = np.isin(after.name, rallies.name)
+        after = Truth(after.name[rows], after.ball_round[rows], after.type[rows], after.landing[rows])
     return rallies, after, continued(rallies, after)
 
 
@@ -150,6 +158,7 @@ def planner(
     rounds: Annotated[
         int, typer.Option("--rounds", min=0, help="Of the search beside its bare matrix products; 0: leave that out.")
     ] = 20,
+    small: quick.Quick = False,
     json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
 ) -> None:
     """Search the low level's energy in real situations, and compare a search with its own matrix products.
@@ -160,6 +169,7 @@ def planner(
     """
     if json is not None:
         files.check_file(json)
+    strokes, rounds = (quick.SITUATIONS, 0) if small else (strokes, rounds)  # compiling takes minutes
     from hjepa.benches import planner as bench
 
     console = Console()

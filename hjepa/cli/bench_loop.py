@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hjepa.benches.host import Spread
     from hjepa.benches.loop import Loop
 
-QUICK_S = 20.0
+QUICK_S = 6.0
 Json = Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")]
 
 
@@ -29,6 +29,7 @@ def loop(
     bundle: Annotated[
         Path | None, typer.Option("--bundle", metavar="FOLDER", help="Its levels and configuration, instead of CONFIG.")
     ] = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
     json: Json = None,
 ) -> None:
@@ -43,7 +44,7 @@ def loop(
     specs = None
     if bundle is None:
         changes = options.changes(sets, low__replan_period_ms=20, low__budget_ms=8, run__clock="realtime")
-        settings = options.settings(config, changes)
+        settings = options.settings(config, changes, set_files)
     else:
         from hjepa.deploy import controller
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hjepa.cli import files, options
+from hjepa.cli import files, options, quick
 from hjepa.cli.robots import check_present, driver_options
 from hjepa.errors import ConfigError
 from hjepa.tasks.badminton import court
@@ -39,6 +39,7 @@ def calibrate(
         Path | None, typer.Option("--keep", metavar="FILE.yaml", help="Also write the points measured now.")
     ] = None,
     worst_mm: Annotated[float, typer.Option("--worst-mm", min=0.001, help="Largest residual (rms) accepted.")] = 20.0,
+    small: quick.Quick = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the poses.")] = 0,
     present: options.Present = False,
     sets: options.DriverSets = None,
@@ -60,7 +61,14 @@ def calibrate(
         assert driver is not None
         check_present(driver, present, "calibrate")
         measured = _measure(
-            driver, robot, tracker, points, speed, seed, driver_options(sets), driver_options(tracker_sets)
+            driver,
+            robot,
+            tracker,
+            quick.POSES if small else points,
+            speed,
+            seed,
+            driver_options(sets),
+            driver_options(tracker_sets),
         )
     if keep is not None:
         write_points(keep, measured)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hjepa.cli import babble, files, options
+from hjepa.cli import babble, files, options, quick
 from hjepa.cli.progress import reporter
 from hjepa.config import load
 from hjepa.errors import ConfigError
@@ -27,6 +27,7 @@ def collect(
         str | None,
         typer.Option("--ray", metavar="ADDRESS", help="Collect on a Ray cluster: local, auto, HOST:PORT, ray://..."),
     ] = None,
+    small: quick.Quick = False,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
     driver: Annotated[
@@ -43,6 +44,7 @@ def collect(
     tracker: options.Tracker = None,
     tracker_sets: options.TrackerSets = None,
     present: options.Present = False,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Fill a data set of swings in parallel processes; with --driver, record how any robot moves.
@@ -56,21 +58,26 @@ def collect(
         if ray is not None:
             raise ConfigError("--ray: a driver moves its robot from this machine; allowed: leave it out")
         babble.collect_motion(
-            driver, robot, out, minutes=minutes, speed=speed, motion=motion, tracker=tracker, tracker_sets=tracker_sets,
-            sets=sets, seed=seed or 0, present=present,
+            driver, robot, out, minutes=quick.MINUTES if small else minutes, speed=speed, motion=motion,
+            tracker=tracker, tracker_sets=tracker_sets, sets=sets, seed=seed or 0, present=present,
         )  # fmt: skip
         return
+    if small:
+        sets, out, workers = quick.sets(config, sets, quick.COLLECTED), quick.data(out, config, sets), 1
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"swings": swings, "ray": ray}, **keys)
+    other = options.other_task(config, sets, {"swings": swings, "ray": ray}, set_files, **keys)
     if other is not None:
         other.task.collect(other.config, Asked(data=out, workers=workers))
         return
     out = out or DATA
     files.check_folder(out)
-    settings = load(config, options.changes(sets, **keys))
+    settings = load(config, options.changes(sets, **keys), set_files or [])
     from hjepa import api
 
     console = Console()
     with reporter(console, "swings") as report:
-        kept = api.collect(settings, out, swings=swings or SWINGS, workers=workers, ray=ray, on_progress=report)
+        kept = api.collect(
+            settings, out, swings=swings or SWINGS, workers=workers, ray=ray, on_progress=report, quick=small
+        )
+    files.write_config(out, settings)
     console.print(f"{kept} swings in {out}")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hjepa import config as settings
-from hjepa.cli import files, launch, options
+from hjepa.cli import files, launch, options, quick
 from hjepa.cli.progress import reporter
 from hjepa.errors import BundleError
 
@@ -46,10 +46,12 @@ def build(
         str,
         typer.Option("--programs", help="compiled: with g++, two minutes; recorded: neither, half as fast."),
     ] = "compiled",
+    small: quick.Quick = False,
     key: Annotated[
         Path | None, typer.Option("--key", metavar="FILE.key", help="Sign with this; else your own.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Compile, rehearse and sign: all that a controller needs, for machines like this one.
@@ -58,7 +60,8 @@ def build(
     """
     if programs not in ("compiled", "recorded"):
         raise BundleError(f"--programs {programs}; allowed: compiled, recorded")
-    chosen = settings.load(config, sets or [])
+    programs = "recorded" if small else programs
+    chosen = settings.load(config, sets or [], set_files or [])
     files.check_folder(out.parent, "--out")
     from hjepa.deploy import building
     from hjepa.deploy.bundle import described
@@ -110,6 +113,7 @@ def run(
         typer.Option("--only", metavar="A,B", help="Start these nodes; else the levels, or all on one host."),
     ] = "",
     trust: Trust = None,
+    small: quick.Quick = False,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Lock memory, ask for SCHED_FIFO; says what was not granted.")
     ] = False,
@@ -123,7 +127,9 @@ def run(
     """
     from hjepa.deploy import controller
 
-    plan = controller.graph_of(bundle, graph, trust or (), sets or [], realtime, gpu=check)
+    plan = controller.graph_of(
+        bundle, graph, trust or (), [*(sets or []), *(quick.LAUNCHED if small else [])], realtime, gpu=check
+    )
     nodes = plan.graph.nodes
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     if not chosen and any(node.host == "remote" for node in nodes.values()):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hjepa.cli import files
+from hjepa.cli import files, quick
 
 
 class PolicyName(StrEnum):
@@ -32,6 +32,7 @@ def forecast(
         ),
     ] = PolicyName.quantised,
     draws: Annotated[int, typer.Option("--draws", min=10, help="Futures drawn of each rally.")] = 600,
+    small: quick.Quick = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Of `hjepa train rally`; else the shipped ones.")
@@ -45,6 +46,7 @@ def forecast(
     Example: `hjepa forecast --given val_given.csv --out runs/prediction.csv`
     """
     files.check_file(out)
+    draws = quick.DRAWS if small else draws
     from hjepa.tasks.badminton.forecast import forecast as samples
     from hjepa.tasks.badminton.forecast import write_forecast
     from hjepa.tasks.badminton.rallies import read_given

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hjepa.cli import files, options
+from hjepa.cli import files, options, quick
 from hjepa.launching import graph as graphs
 from hjepa.launching import runtime, supervisor
 from hjepa.launching.supervised import Row
@@ -28,10 +28,12 @@ _COLOURS = {"running": "green", "failed": "red", "pausing": "yellow", "starting"
 
 def launch(
     graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A graph by name, or a .yaml file.")] = "badminton_sim",
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
     only: Annotated[str, typer.Option("--only", metavar="A,B", help="Start these nodes, wherever they belong.")] = "",
     check: Annotated[bool, typer.Option("--check", help="Say what the graph holds, or what is wrong with it.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the graphs that ship, and those that run.")] = False,
+    small: quick.Quick = False,
     shadow: Annotated[bool, typer.Option("--shadow", help="Plans are made and logged; the robot stays.")] = False,
     speed: Annotated[
         float | None, typer.Option("--speed", help="Share of the robot's speed limits that may be used, such as 0.1.")
@@ -49,7 +51,8 @@ def launch(
     own = [f"graph.shadow={str(shadow).lower()}"] if shadow else []
     own += [f"graph.speed={speed}"] if speed is not None else []
     chosen = [name.strip() for name in only.split(",") if name.strip()]
-    start(graphs.load(graph, [*own, *(sets or [])]), chosen, logs, check=check)
+    few = quick.LAUNCHED if small else []
+    start(graphs.load(graph, [*own, *(sets or []), *few], set_files or []), chosen, logs, check=check)
 
 
 def start(plan: graphs.Plan, chosen: Sequence[str], logs: Path, *, check: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hjepa.cli import babble, files, options
+from hjepa.cli import babble, files, options, quick
 from hjepa.cli.collect import DATA
 from hjepa.cli.progress import reporter
 from hjepa.config import load
@@ -68,8 +68,10 @@ def train(
         str | None,
         typer.Option("--device", metavar="NAME", help="high, low: auto (CUDA where it is), cpu, cuda."),
     ] = None,
+    small: quick.Quick = False,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Train a level, or `bc`; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
@@ -82,8 +84,11 @@ def train(
         raise ConfigError(f"{level.value} trains in one process, not in {options.ranks()}; allowed: low, high")
     if device and level not in SPREAD:
         raise ConfigError(f"--device: {level.value} trains on the CPU; allowed: leave it out, or low, high")
+    if small:
+        sets, out, workers = quick.sets(config, sets, quick.TRAINED), quick.apart(out), 1
+        data = quick.data(data, config, sets) if data or level is LevelName.low else None
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"device": device}, **keys)
+    other = options.other_task(config, sets, {"device": device}, set_files, **keys)
     if other is not None:
         if recordings:
             data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
@@ -94,10 +99,10 @@ def train(
             "--from: badminton's low level learns from swings of the simulator; allowed: rally, or reach, or your task"
         )
     files.check_folder(out)
-    settings = load(config, options.changes(sets, **keys))
+    settings = load(config, options.changes(sets, **keys), set_files or [])
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
-        raise DataError(f"--data {folder}: no such folder; fill it with `hjepa collect --out {folder}`")
+        raise DataError(f"--data {folder}: no such folder; fill it with `{quick.filling(folder, small)}`")
     if level in (LevelName.cover, LevelName.observer):
         folder = data or out / level.value
     if level in (LevelName.bc, LevelName.cover, LevelName.observer):
@@ -108,8 +113,10 @@ def train(
     with reporter(console, f"train {level.value}") as report:
         weights = api.train(
             level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
-            device=device or "auto",
+            device=device or "auto", quick=small,
         )  # fmt: skip
+    if options.first_of_ranks():
+        files.write_config(out, settings)
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")
 
 

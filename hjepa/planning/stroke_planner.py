@@ -221,6 +221,16 @@ class StrokePlanner:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
 
+    def objective(self, observation: Observation, goal: Goal) -> Scorer:
+        """The energy that `plan` would minimise for the goal now; nothing is decided. Its x is a plan's latent and
+        time to go / TIME_S."""
+        self._learn()
+        with torch.no_grad():
+            z, _ = self._encode(observation)
+            own = self._tensor(goal.embedding[None]), self._tensor(goal.root[None])
+            situation = self._situation(observation, z, *own, self.config.latency_s)
+            return self._residual(situation, self.term(goal) if self.term else None)
+
     def _descend(
         self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None, spare: int = 0
     ) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,22 +40,24 @@ def train_high(
     report: Report | None = None,
     writer: Writer | None = None,
     ranks: Ranks = ALONE,
+    model: HighConfig = HighConfig(),  # noqa: B008 (frozen value)
+    limits: Mapping[str, float] = LIMITS,
 ) -> Path:
     """Both stages from scratch, or on from where a killed run stopped; returns the weights' path.
 
-    WeightsError when the finished level cannot tell landing, time or net height of strokes it has not seen: rank and
-    standard deviation do not show that kind of collapse.
+    WeightsError when the finished level cannot tell landing, time or net height of strokes it has not seen (`limits` of
+    the figures): rank and standard deviation do not show that kind of collapse.
     """
     c = config or HighTraining()
     c = replace(c, encoder=replace(c.encoder, seed=c.seed), rally=replace(c.rally, seed=c.seed))
     pool = build_pool("train", c.simulated, c.seed)
-    high = train_encoder(out, c.encoder, HighConfig(), pool, report, writer, ranks)
+    high = train_encoder(out, c.encoder, model, pool, report, writer, ranks)
     high = train_rally(high, c.rally, pool, out, report, writer, ranks)
     held = build_pool("val", c.held, c.seed)
     set_precision(high, held, c.seed)
     figures = evaluate_high(high, held, c.seed)
     wrong = [
-        f"{name} {figures[name]:.3f} (at most {most})" for name, most in LIMITS.items() if not figures[name] <= most
+        f"{name} {figures[name]:.3f} (at most {most})" for name, most in limits.items() if not figures[name] <= most
     ]
     if wrong:
         raise WeightsError(f"the trained high level lost the stroke, nothing written: {', '.join(wrong)}")

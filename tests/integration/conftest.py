@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 from tests.launched import permitted
+
+SAMPLE = Path(__file__).parent.parent / "data" / "sample_robot"
 
 
 @pytest.fixture
@@ -55,3 +59,17 @@ def bundle(built: Path, tmp_path: Path) -> Path:
     """A copy to play with; builder.key and builder.pub lie beside it."""
     shutil.copytree(built.parent, tmp_path, dirs_exist_ok=True)
     return tmp_path / "bundle"
+
+
+@pytest.fixture(scope="session")
+def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which pip has installed the package tests/data/sample_robot."""
+    # not find_spec("pip"): setuptools takes that for pip at work, and torch cannot compile in this process any more
+    if not {"pip", "setuptools"} <= {found.metadata["Name"] for found in distributions()}:
+        pytest.skip("needs pip and setuptools in this environment")
+    source, target = tmp_path_factory.mktemp("source") / "sample", tmp_path_factory.mktemp("site")
+    shutil.copytree(SAMPLE, source)  # building writes into the source
+    words = ["install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), str(source)]
+    made = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    return target

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +23,13 @@ from robots.calibration_file import read_calibration
 from robots.spec import load_spec
 
 ROOT = Path(__file__).parent.parent.parent
-SAMPLE = ROOT / "tests" / "data" / "sample_robot"
 # where the sample's camera stands, see sample_robot/driver.py
 T_TRACKER_WORLD = np.array([[0.0, 1.0, 0.0, -0.3], [-1.0, 0.0, 0.0, 0.1], [0.0, 0.0, 1.0, 0.8], [0.0, 0.0, 0.0, 1.0]])
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip has installed the package."""
-    # not find_spec("pip"): setuptools takes that for pip at work, and torch cannot compile in this process any more
-    if not {"pip", "setuptools"} <= {found.metadata["Name"] for found in distributions()}:
-        pytest.skip("needs pip and setuptools in this environment")
-    source, target = tmp_path_factory.mktemp("source") / "sample", tmp_path_factory.mktemp("site")
-    shutil.copytree(SAMPLE, source)  # building writes into the source
-    words = ["install", "-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target), str(source)]
-    made = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    return target
+def site(sample_site: Path) -> Path:
+    return sample_site
 
 
 Running = dict[str, subprocess.Popen[str]]

@@ -87,7 +87,8 @@ def write_film(path: Path, spec: RobotSpec, trace: Trace, title: str) -> int:
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "21", "preset": "veryfast"} if codec == "libx264" else {"q": "4"}
         for picture in frames(spec, trace, title):
-            stream.height, stream.width = picture.shape[:2]
+            if not written:  # an encoder that was opened takes no other size
+                stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             written += 1
         container.mux(stream.encode())
