@@ -37,6 +37,7 @@ def view(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback; 0: any free one.")] = 8080,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="End after so long.")] = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Show court, robot, shuttle, plans and energies in the browser; Ctrl-C ends it. No display is needed here.
@@ -44,7 +45,7 @@ def view(
     Examples: `hjepa view`, `hjepa view --bus badminton-sim`, `hjepa view run.mcap`.
     """
     port = port or _free_port()
-    with closing(_source(what, bus, port, sets or [])) as watched:
+    with closing(_source(what, bus, port, set_files or [], sets or [])) as watched:
         with extra("view"):
             from hjepa.viewer.live.page import Page
         with closing(Page(watched.source, watched.spec, _description(watched.spec), port)) as page:
@@ -71,16 +72,16 @@ class _Watched(NamedTuple):
         self.source.close()
 
 
-def _source(what: str, bus: str | None, port: int, sets: Sequence[str]) -> _Watched:
+def _source(what: str, bus: str | None, port: int, files: Sequence[Path], sets: Sequence[str]) -> _Watched:
     """Whatever the words on the command line mean; one line says what is wrong with them."""
     from robots.spec import load_spec
 
     if bus is not None:
-        if sets:
+        if sets or files:
             raise ConfigError("--set: a running graph keeps its configuration; allowed: the sliders of the page")
         return _running(bus)
     if what.endswith(".mcap"):
-        if sets:
+        if sets or files:
             raise ConfigError("--set: a recording keeps its configuration; allowed: leave it out")
         with extra("log"):
             from hjepa.bus.logfile import Log
@@ -92,7 +93,7 @@ def _source(what: str, bus: str | None, port: int, sets: Sequence[str]) -> _Watc
         raise ConfigError(
             f"{what}: task '{task_name(what, sets)}' has no court to show; allowed: badminton, --bus GRAPH"
         )
-    config = options.settings(what, [*sets, "run.clock=lockstep"])
+    config = options.settings(what, [*sets, "run.clock=lockstep"], files)
     if config.agent.name not in LEVELLED:
         raise ConfigError(f"agent '{config.agent.name}' has no levels to show; allowed: {', '.join(LEVELLED)}")
     from hjepa.viewer.live.simulated import Simulated
