@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hjepa.viewer.live.source import Source
 
 NICE = 10  # of a page that watches somebody else's robot
-LEVELLED = ("hjepa",)  # agents whose two levels are nodes
+LEVELLED = ("hjepa", "reactive", "coded-goal")  # agents whose two levels are nodes, as build.HIERARCHICAL
 
 
 def view(
@@ -37,17 +37,15 @@ def view(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback; 0: any free one.")] = 8080,
     browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="End after so long.")] = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Show court, robot, shuttle, plans and energies in the browser; Ctrl-C ends it. No display is needed here.
 
     Examples: `hjepa view`, `hjepa view --bus badminton-sim`, `hjepa view run.mcap`.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     port = port or _free_port()
-    with closing(_source(what, bus, port, sets or [])) as watched:
+    with closing(_source(what, bus, port, set_files or [], sets or [])) as watched:
         with extra("view"):
             from hjepa.viewer.live.page import Page
         with closing(Page(watched.source, watched.spec, _description(watched.spec), port)) as page:
@@ -56,6 +54,9 @@ def view(
                 typer.launch(page.address)
             if bus is not None:
                 _give_way()
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
             end_s = time.monotonic() + (seconds or float("inf"))
             page.run(lambda: stop.is_set() or time.monotonic() > end_s)
 
@@ -71,16 +72,16 @@ class _Watched(NamedTuple):
         self.source.close()
 
 
-def _source(what: str, bus: str | None, port: int, sets: Sequence[str]) -> _Watched:
+def _source(what: str, bus: str | None, port: int, files: Sequence[Path], sets: Sequence[str]) -> _Watched:
     """Whatever the words on the command line mean; one line says what is wrong with them."""
     from robots.spec import load_spec
 
     if bus is not None:
-        if sets:
+        if sets or files:
             raise ConfigError("--set: a running graph keeps its configuration; allowed: the sliders of the page")
         return _running(bus)
     if what.endswith(".mcap"):
-        if sets:
+        if sets or files:
             raise ConfigError("--set: a recording keeps its configuration; allowed: leave it out")
         with extra("log"):
             from hjepa.bus.logfile import Log
@@ -92,7 +93,7 @@ def _source(what: str, bus: str | None, port: int, sets: Sequence[str]) -> _Watc
         raise ConfigError(
             f"{what}: task '{task_name(what, sets)}' has no court to show; allowed: badminton, --bus GRAPH"
         )
-    config = options.settings(what, [*sets, "run.clock=lockstep"])
+    config = options.settings(what, [*sets, "run.clock=lockstep"], files)
     if config.agent.name not in LEVELLED:
         raise ConfigError(f"agent '{config.agent.name}' has no levels to show; allowed: {', '.join(LEVELLED)}")
     from hjepa.viewer.live.simulated import Simulated

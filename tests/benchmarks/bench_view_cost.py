@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from hjepa.config import load
 from hjepa.launching import runtime
 from hjepa.launching.child import usage
 from hjepa.types import Array
-from tests.browser import FLAGS, chromium
+from tests.browser import FLAGS, chromium, viewed
 from tests.launched import HJEPA
 
 DRAIN = """
@@ -128,6 +129,17 @@ def ratio(with_viewer: Array, without: Array, rng: np.random.Generator) -> tuple
     return float(np.median(with_viewer) / np.median(without)), float(low), float(high)
 
 
+def starts_s(count: int = 3) -> list[float]:
+    """Seconds from the command to the first byte of its page, with a court of its own."""
+    found = []
+    for _ in range(count):
+        begun_s = time.monotonic()
+        with viewed(["badminton"]) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}") as page:
+            page.read(1)
+            found.append(time.monotonic() - begun_s)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
@@ -169,6 +181,8 @@ def main() -> None:
         )
     figures["viewer_core_share"], figures["client_kb"] = shares, kilobytes
     print(f"viewer: {100 * np.median(shares):.0f} % of a core; its client got {np.median(kilobytes):.0f} kB a turn")
+    figures["starts_s"] = starts_s()
+    print(f"page answers {np.median(figures['starts_s']):.2f} s after the command")
     if asked.json is not None:
         files.write_text(asked.json, host.as_json("view_cost", figures, load_before))
 

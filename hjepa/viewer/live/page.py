@@ -30,7 +30,7 @@ class Page:
             self._server = viser.ViserServer(HOST, port, label="hjepa view", verbose=False)
         self.port = self._server.get_port()
         if port and self.port != port:
-            self._server.stop()
+            self.close()
             raise ConfigError(f"--port {port}: taken; allowed: a free one, such as {self.port}")
         self._source = source
         self._stage = Stage(self._server, spec, description)
