@@ -79,7 +79,7 @@ def settle(
     if value is None or problems:
         drafts = [layer for _, layer in layers] + [draft]
         order = {place: index for index, place in enumerate(p for one in drafts for p in one.lines.values())}
-        unique = dict.fromkeys(problems)
+        unique = dict.fromkeys(" ".join(said.splitlines()) for said in problems)  # a name may hold a line break
         raise ConfigError("\n".join(sorted(unique, key=lambda text: order.get(text.split(": ")[0], len(order)))))
     return Read(value, dict(draft.lines))
 

@@ -149,6 +149,7 @@ def _walk(node: yaml.MappingNode, at: tuple[str, ...], file: str, draft: Draft) 
     for name, value in node.value:
         if not isinstance(name, yaml.ScalarNode):
             raise yaml.composer.ComposerError(None, None, "a key must be a word", name.start_mark)
+        name.tag = "tag:yaml.org,2002:str"  # as it is written: `1:` or `null:` are words too
         here = (*at, str(name.value))
         where = f"{file}:{name.start_mark.line + 1}"
         if here in draft.lines:

@@ -201,6 +201,8 @@ def test_a_value_in_another_unit_is_refused_with_what_to_write(written: str, say
         (b"low:\n  iterations: " + b"9" * 6000 + b"\n", ":2: low.iterations: must be a valid integer"),
         (b"low:\n  accept_margin: 1e999\n", ":2: low.accept_margin: must be a finite number, got Infinity"),
         (b"low:\n  iterations: 2\n---\nlow: {}\n", ":3: not YAML: but found another document"),
+        (b"null: 2\n", ":1: null: unknown key"),
+        (b"low:\n  1: 2\n", ":2: low.1: unknown key"),
         (b"? [a]\n: 2\n", ":1: not YAML: a key must be a word"),
         (b"# " + b"x" * 1_100_000, ":1: 1100002 bytes are no configuration"),
     ],
