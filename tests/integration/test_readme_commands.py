@@ -6,7 +6,6 @@ reader would who follows them in one folder; tests/documented.py says which cann
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +88,8 @@ def test_a_reader_who_follows_the_pages_succeeds(reader: str, tmp_path: Path, re
     lines = [Command("(before)", f"hjepa {words}") for words in BEFORE.get(reader, [])] + commands(pages_of(reader))
     others = [line for name in READERS[: READERS.index(reader)] for line in commands(pages_of(name))]
     (tmp_path / "val_given.csv").write_text(GIVEN, encoding="utf-8")  # of the challenge, from its own page
-    shutil.copy(ROOT / "tests/data/sample_robot/sample_robot/twolink.yaml", tmp_path)  # written by the reader
+    described = next(text for page, text in blocks("yaml") if page.endswith("add_your_robot.md"))
+    (tmp_path / "twolink.yaml").write_text(described, encoding="utf-8")  # as the page shows it
     wrong = []
     with Reader(tmp_path, site) as following:
         for ran in following.follow(lines, others):
