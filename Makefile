@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 TORCH_ARGS := $(if $(strip $(TORCH_INDEX)),--extra-index-url $(strip $(TORCH_INDEX)))
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo eval collect train test bench docs clean
+.PHONY: help setup demo eval collect train test bench pictures screenshots docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -60,8 +60,15 @@ bench: $(STAMP)  ## every script in tests/benchmarks: prints tables, writes JSON
 	  echo "== $$script"; $(BIN)/python $$script --json runs/bench/$$(basename $$script .py).json || exit 1; \
 	done
 
+pictures: $(STAMP)  ## the pictures of docs/pictures.md, drawn anew from the shipped weights
+	$(BIN)/hjepa plot all $(CONFIG) --format png --out runs/plots $(ARGS)
+	$(BIN)/python docs/pictures/small.py runs/plots/*.png docs/pictures
+
 docs: $(STAMP)  ## the documentation as a site in site/; open site/index.html (searching wants a server: python3 -m http.server -d site)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir site $(ARGS)
+
+screenshots: $(STAMP)  ## pictures of the viewer in docs/, with Debian's chromium
+	$(BIN)/python docs/screenshots.py
 
 clean:  ## remove caches and build folders (not .venv, data or runs)
 	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -64,7 +64,7 @@ class System:
     @property
     def two_levels(self) -> bool:
         """Whether the configured agent has a high and a low level, which may be nodes on the bus."""
-        return self.config.agent.name in build.HIERARCHICAL
+        return build.two_levels(self.config)
 
     def world(self, gui: bool = False) -> SimulatedCourt:
         """The simulated court, connected; to be closed. The agent `oracle` is told the truth of the latest one."""
@@ -166,7 +166,8 @@ def play_bus(
     c = system.config
     if not system.two_levels:
         allowed = ", ".join(build.HIERARCHICAL)
-        raise ConfigError(f"agent '{c.agent.name}' has no two levels; over the bus play: {allowed}")
+        counted = "" if c.levels.count == 2 else f" with levels.count {c.levels.count}"
+        raise ConfigError(f"agent '{c.agent.name}'{counted} has no two levels; over the bus play: {allowed}")
     system.starts()
     with _graph(c, system.spec, processes, gui, log is not None) as graph, _logged(log, c, graph):
         yield from play_over(graph, system)
@@ -351,8 +352,9 @@ def train(
     with closing(SummaryWriter(str(out / "curves" / level))) as writer:
         seed = config.task.seed
         if level == "rally":
+            sizes = config.levels.rally.model_dump(exclude_none=True)
             tactics = small.TACTICS if quick else TacticsTraining()
-            return pipeline.train_rally_level(out, seed, on_progress, writer, played, tactics)
+            return pipeline.train_rally_level(out, seed, on_progress, writer, played, tactics, sizes)
         spec = load_spec(config.robot.name)
         if level == "cover":
             from hjepa import covering
@@ -398,10 +400,15 @@ def _train_on_ranks(
         writer = stack.enter_context(closing(SummaryWriter(curves))) if ranks.leads else None
         progress = on_progress if ranks.leads else None
         if level == "high":
+            sizes = config.levels.high.model_dump(exclude_none=True)
             few: dict[str, Any] = {"run": small.HIGH, "limits": {}} if quick else {}
-            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks, **few)
+            return pipeline.train_high_level(out, config.task.seed, progress, writer, ranks, sizes=sizes, **few)
         fresh = out / build.FILES["high"]
-        high = build.load_high(fresh if fresh.exists() else build.weights_path(config, "high"))
-        spec = load_spec(config.robot.name)
+        path = fresh if fresh.exists() else build.weights_path(config, "high")
+        high = build.load_high(path)
+        build.check_sizes(config, "high", path, high.config)
+        spec, sizes = load_spec(config.robot.name), config.levels.low.model_dump(exclude_none=True)
         few = {"run": small.LOW, "flights": small.FLIGHTS, "alarm": False} if quick else {}
-        return pipeline.train_low_level(spec, data, high, out, config.task.seed, progress, writer, ranks=ranks, **few)
+        return pipeline.train_low_level(
+            spec, data, high, out, config.task.seed, progress, writer, ranks=ranks, sizes=sizes, **few
+        )

@@ -28,13 +28,14 @@ from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.captured import captured
 from hjepa.planning.context import SlowContext
-from hjepa.planning.feint import FeintPlanner, softened
+from hjepa.planning.feint import FeintPlanner
 from hjepa.planning.flat import FlatAgent
+from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import LowPrograms, plain, recorded
 from hjepa.planning.searches import make_planner
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner, limits_of
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
@@ -44,6 +45,7 @@ from robots.spec import load_spec
 
 HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
+GUARDS = ("net", "limits", "support")  # terms of the low level's energy that guard: low.guards switches them
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
 WAITING = AnticipationConfig(step_m=0.5, replies=96)  # in a rally a place is chosen within 40 ms
 LATE = 16  # places that a feint chooses from
@@ -86,12 +88,33 @@ def low_bundle(config: Config, spec: RobotSpec) -> LowBundle:
     path = weights_path(config, "low")
     bundle = _low(path)
     check_robot(path, bundle.header, spec, "hjepa train low")
+    check_sizes(config, "low", path, bundle.level.config)
     return bundle
 
 
 def high_model(config: Config) -> HighModel:
-    """The high level's weights; WeightsError if they are missing or damaged."""
-    return _high(weights_path(config, "high"))
+    """The high level's weights; WeightsError if they are missing, damaged or of other sizes."""
+    path = weights_path(config, "high")
+    model = _high(path)
+    check_sizes(config, "high", path, model.config)
+    return model
+
+
+def check_sizes(config: Config, name: str, path: Path, trained: Any) -> None:
+    """WeightsError unless weights have the sizes that the configuration names; trained: the sizes they have."""
+    for size, wanted in getattr(config.levels, name).model_dump(exclude_none=True).items():
+        got = getattr(trained, size)
+        if wanted != got:
+            raise WeightsError(
+                f"'{path}' was trained with {size} {got}, levels.{name}.{size} is {wanted}: train again with "
+                f"`hjepa train {name}`, name other weights in agent.weights, or leave the key out"
+            )
+
+
+def low_weights(config: Config) -> LowWeights:
+    """Weights of the low level's energy; without guards, nothing is paid for what they watch."""
+    weights = LowWeights(**config.low.weights.model_dump())
+    return weights if config.low.guards else replace(weights, **dict.fromkeys(GUARDS, 0.0))
 
 
 def high_settings(config: Config, name: str = "hjepa") -> HighPlanConfig:
@@ -99,9 +122,6 @@ def high_settings(config: Config, name: str = "hjepa") -> HighPlanConfig:
     c, model = config.high, high_model(config)
     weights = c.weights.model_dump()
     count = min(c.candidates, len(model.codebook))
-    for shot in c.shots:
-        if shot not in TYPES:
-            raise ConfigError(f"high.shots: unknown type '{shot}'; {nearest(shot, TYPES)}")
     if name == "reactive":
         count, weights = 1, dict.fromkeys(weights, 0.0) | {"support": 1.0}
     plain = c.model_dump(exclude={"latency_ms", "weights", "candidates", "feint"})
@@ -127,6 +147,7 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask
     bundle = load_cover(path)
     check_robot(path, bundle.header, spec, "hjepa train cover")
     play = load_rally_level(weights_path(config, "rally"))
+    check_sizes(config, "rally", weights_path(config, "rally"), play.config)
     settings = replace(high_settings(config), win=tactics.win)
     anticipation, model = Anticipation(bundle.cover, WAITING), high_model(config)
     parts: dict[str, Any] = {"play": play, "anticipation": anticipation, "errs": bundle.risk, "tactics": tactics}
@@ -144,7 +165,7 @@ def build_low(
 ) -> StrokePlanner:
     """The low level as `name` has it: `reactive` does not search, `coded-goal` aims at a point.
 
-    programs: what it computes, with the configuration's weights (None: recorded here, which takes a second).
+    programs: what it computes (None: recorded here, which takes a second).
     """
     c, bundle = config.low, low_bundle(config, spec)
     settings = LowPlanConfig(
@@ -166,30 +187,27 @@ def build_low(
     level, limits = for_search(bundle.level).to(device), limits_of(spec, torch.device(device))
     planner = make_planner(c.planner, c.candidates, c.elites)
     term = _coded if name == "coded-goal" else None
-    weights, flop = LowWeights(**c.weights.model_dump()), candidate_flop(bundle.level)
+    weights, flop = low_weights(config), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
     known = (weights_path(config, "low"), spec.fingerprint, device)
-    made = programs or _made_here(known, level, limits, weights, spec.joints)
+    made = programs or _made_here(known, level, limits, spec.joints)
     parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
     if not config.high.feint:
         return StrokePlanner(*parts)
-    gentle = _made_here(known, level, limits, softened(weights), spec.joints)
-    return FeintPlanner(*parts, observer=onlooker(config, spec), gentle=gentle)
+    return FeintPlanner(*parts, observer=onlooker(config, spec))
 
 
-_MADE: dict[tuple[tuple[Path, str, str], LowWeights], LowPrograms] = {}
+_MADE: dict[tuple[Path, str, str], LowPrograms] = {}
 
 
-def _made_here(
-    known: tuple[Path, str, str], level: LowLevel, limits: Limits, weights: LowWeights, joints: int
-) -> LowPrograms:
-    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for weights, robot and device,
+def _made_here(known: tuple[Path, str, str], level: LowLevel, limits: Limits, joints: int) -> LowPrograms:
+    """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for a level, robot and device,
     since TorchScript never gives back what it has recorded."""
-    if (known, weights) not in _MADE:
+    if known not in _MADE:
         on_cpu = level.codec.low.device.type == "cpu"
-        made = recorded(level, limits, weights, joints) if on_cpu else captured(plain(level, limits, weights))
-        _MADE[known, weights] = made
-    return _MADE[known, weights]
+        made = recorded(level, limits, joints) if on_cpu else captured(plain(level, limits))
+        _MADE[known] = made
+    return _MADE[known]
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:
@@ -216,7 +234,7 @@ def timing_of(config: Config) -> ClassicalConfig:
 
 
 def build_agent(config: Config, name: str, truth: Truth) -> Agent:
-    """An agent by name; `truth` is asked by the oracle alone."""
+    """An agent by name; `truth` is asked by the oracle alone. hjepa has as many levels as the configuration says."""
     spec, timing = load_spec(config.robot.name), timing_of(config)
     makers: dict[str, Callable[[], Agent]] = {
         **{n: lambda: HierarchicalAgent(build_high(config, name), build_low(config, spec, name)) for n in HIERARCHICAL},
@@ -229,11 +247,20 @@ def build_agent(config: Config, name: str, truth: Truth) -> Agent:
     if name not in makers:
         raise ConfigError(f"unknown agent '{name}': {nearest(name, AGENTS)}")
     if name in LEARNED:
-        _check_pair(config, spec)
-    return makers[name]()
+        check_pair(config, spec)
+    if name != "hjepa" or config.levels.count == 2:
+        return makers[name]()
+    if config.levels.count == 1:
+        return makers["flat"]()
+    raise ConfigError("levels.count is 3: the rally level plays rallies, with `hjepa match`; for single strokes: 1, 2")
 
 
-def _check_pair(config: Config, spec: RobotSpec) -> None:
+def two_levels(config: Config) -> bool:
+    """Whether the configured agent has a high and a low level, which may be nodes on the bus."""
+    return config.agent.name in HIERARCHICAL and config.levels.count == 2
+
+
+def check_pair(config: Config, spec: RobotSpec) -> None:
     """The two levels must share the space that goals live in."""
     low, high = low_bundle(config, spec).level.config.goal, high_model(config).config.latent
     if low != high:

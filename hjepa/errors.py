@@ -70,9 +70,15 @@ class NodeDied(HjepaError):
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Sentence fragment that lists the allowed names and the one most like `name`."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    close = closest(name, names)
+    hint = f"did you mean '{close}'? " if close else ""
     return f"{hint}allowed: {', '.join(names)}"
+
+
+def closest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name most like `name`, or None where none is like it."""
+    close = difflib.get_close_matches(name, sorted(allowed), n=1)
+    return close[0] if close else None
 
 
 @contextmanager

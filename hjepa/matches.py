@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hjepa import api, build
+from hjepa import build
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
 from hjepa.contexts import MET
@@ -30,6 +30,7 @@ from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Array, RobotSpec
 from hjepa.viewer.rally_film import RallyScene, turned
 from hjepa.viewer.scene import StrokeScene, chain_points, interpolate
+from robots.spec import load_spec
 
 LONGEST = 200  # strokes of a rally
 
@@ -206,7 +207,9 @@ def robot(
     config: Config, high: str, name: str = "", cooperative: bool = False, against_robot: bool = False
 ) -> RobotSide:
     """A robot whose shots are chosen as `high` says: the tactician, the level without a rally, or any it can play."""
-    spec = api.load(config).spec
+    build.use_one_thread()
+    spec = load_spec(config.robot.name)
+    build.check_pair(config, spec)
     low = build.build_low(config, spec)
     if high == "hjepa":
         tactics = TacticsConfig(cooperative=cooperative, robot=against_robot)

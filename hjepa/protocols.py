@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hjepa.types import (
     Array,
+    Considered,
     Goal,
     JointTrajectory,
     Launch,
@@ -18,6 +19,7 @@ from hjepa.types import (
     Outcome,
     RobotSpec,
     RobotState,
+    Weighed,
 )
 
 Reachability = Callable[[Array, Array], Array]
@@ -106,6 +108,33 @@ class Repeats(Protocol):
 
     scored: tuple[int, ...]  # candidates that each search of the latest `plan` scored
     budget_scored: tuple[int, ...] | None  # where the searches of the next `plan` end; None: by the clock
+
+
+@runtime_checkable
+class Tunes(Protocol):
+    """A level whose energy's weights may change while it plays."""
+
+    def tunable(self) -> dict[str, float]:
+        """Weights by name."""
+        ...
+
+    def tune(self, values: dict[str, float]) -> None:
+        """Some of them anew, in force from the next decision; ConfigError names one that is unknown or no weight."""
+        ...
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """A high level that tells what it weighed before its latest goal; None before the first."""
+
+    def weighed(self) -> Weighed | None: ...
+
+
+@runtime_checkable
+class Considers(Protocol):
+    """A low level that tells what it could do beside its latest plan; None: nothing new. Takes some milliseconds."""
+
+    def considered(self) -> Considered | None: ...
 
 
 @runtime_checkable

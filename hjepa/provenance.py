@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from hjepa import __version__, build, factories
+from hjepa import build, factories
 from hjepa import config as settings
+from hjepa.benches.host import versions
 from hjepa.bus.logfile import About, Log, sha256
 from hjepa.bus.node import BusConfig
 from hjepa.bus.processes import NodeSpec
@@ -19,7 +18,6 @@ from hjepa.bus.processes import build as build_object
 from hjepa.config import Config
 from hjepa.errors import DataError, WeightsError
 
-PACKAGES = ("numpy", "torch", "pyzmq", "msgspec", "pybullet")  # whose version may change what a level says
 NOT_KEPT = (
     "base",
     "hosts",
@@ -55,17 +53,6 @@ def about_entry(entry: Mapping[str, Any]) -> About:
         return about_of(Config.model_validate_json(entry["config"]), bus, specs)
     kept = {name: value for name, value in entry["bus"].items() if name not in NOT_KEPT}
     return About("", {}, {}, versions(), {name: msgspec.to_builtins(spec) for name, spec in specs.items()}, kept)
-
-
-def versions() -> dict[str, str]:
-    """Of hjepa, Python and the packages that matter."""
-    found = {"hjepa": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def rebuild(log: Log, node: str) -> Any:

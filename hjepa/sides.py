@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from hjepa import api, stroke
+from hjepa import build, factories, stroke
 from hjepa.config import Config
 from hjepa.contexts import MET
 from hjepa.covering import home_at
@@ -24,6 +24,7 @@ from hjepa.tasks.badminton.court import in_singles
 from hjepa.tasks.badminton.opponents import Opponent, Shot
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Outcome, RobotState
+from robots.spec import load_spec
 
 TURN2, TURN3 = np.array([-1.0, -1.0]), np.array([-1.0, -1.0, 1.0])
 LEAVES_M = 0.15  # a shuttle that falls this far out is left alone
@@ -120,9 +121,10 @@ class RobotSide:
         self.name, self._agent = name, agent
         self.high: Any = getattr(agent, "high", None)
         self._low: Any = getattr(agent, "low", None)
-        self._system = api.load(config)
-        self.spec = self._system.spec
-        self._world = self._system.world()
+        build.use_one_thread()
+        self.spec = load_spec(config.robot.name)
+        self._world = factories.build_world(config, record=True)
+        self._world.connect()
         self._state = RobotState(self.spec.q_home_rad.copy(), np.zeros(self.spec.joints))
         self._seed = self._strokes = 0
         self._contact_tick = -1

@@ -7,29 +7,43 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
-from hjepa.errors import ConfigError, nearest
+from hjepa.errors import ConfigError, closest, nearest
+from hjepa.units import SHARE, unit_hint
+from hjepa.yaml_file import Draft, Lines, parse, shown
 
 S = TypeVar("S", bound="Section")
-Lines = dict[tuple[str, ...], str]  # where each key stands
 Problems = Iterable[tuple[tuple[str, ...], str]]  # the key, and what is wrong with it
 
 
-def key(default: Any, meaning: str, **bounds: Any) -> Any:
-    """One key: default, meaning (shown by `hjepa config`), and pydantic bounds (gt, ge, lt, le...)."""
-    return Field(default, description=meaning, **bounds)
+def key(default: Any, meaning: str, *, unit: str = "", **bounds: Any) -> Any:
+    """One key: default, meaning (`hjepa config` shows it), unit of its numbers, pydantic bounds (gt, ge, lt, le...)."""
+    return Field(default, description=meaning, json_schema_extra={"unit": unit} if unit else None, **bounds)
+
+
+def unit_of(field: FieldInfo) -> str:
+    """The unit of a key's numbers; empty: none."""
+    extra = field.json_schema_extra
+    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
 
 
 class Section(BaseModel):
-    """Frozen; refuses unknown keys."""
+    """Frozen; refuses unknown keys, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Read(NamedTuple):
+    """A value, and where each of its keys was set; a key that stands nowhere has its default."""
+
+    value: Any
+    lines: Lines
 
 
 def read(model: type[S], path: Path, overrides: Sequence[str] = (), check: Callable[[S], Problems] = lambda _: ()) -> S:
@@ -37,133 +51,73 @@ def read(model: type[S], path: Path, overrides: Sequence[str] = (), check: Calla
 
     check: what is wrong with a value whose every key is right by itself.
     """
-    lines: Lines = {}
-    problems: list[str] = []
-    data = _read(model, path, lines, problems)
+    draft = parse(path, tuple(model.model_fields))
     for text in overrides:
-        _override(data, text, lines, problems)
-    file = shown(path)
-    value = _validate(model, data, file, lines, problems)
-    if value is not None:
-        problems += [f"{_where(at, file, lines)}: {'.'.join(at)}: {said}" for at, said in check(value)]
-    if value is None or problems:
-        order = {where: index for index, where in enumerate(lines.values())}
-        raise ConfigError("\n".join(sorted(problems, key=lambda text: order.get(text.split(": ")[0], len(order)))))
+        draft.set(text)
+    value: S = settle(model, draft, shown(path), check).value
     return value
 
 
-def peek(path: Path, dotted: str, overrides: Sequence[str] = ()) -> Any:
-    """What a file or an override says of one key, before it is known which model the file is of; None: nothing.
+def settle(
+    model: type[S],
+    draft: Draft,
+    file: str,
+    check: Callable[[S], Problems] = lambda _: (),
+    layers: Sequence[tuple[str, Draft]] = (),
+) -> Read:
+    """The value of a draft; ConfigError with a line for each mistake, in the order in which they stand in the files.
 
-    A file that cannot be read says nothing here: `read` tells what is wrong with it.
+    layers: files that the draft was laid from. Each must be right by itself, so that none hides another's mistake.
     """
-    for text in reversed(overrides):
-        name, _, value = text.partition("=")
-        if name.strip() == dotted:
-            return value
-    try:
-        found: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return None
-    for part in dotted.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+    problems = list(draft.problems)
+    for name, layer in layers:
+        problems += [said for said, kind in _mistakes(model, layer, name) if kind != "missing"]
+    value, mistakes = _validated(model, draft, file)
+    problems += [said for said, _ in mistakes]
+    if value is not None:
+        problems += [f"{where(at, file, draft.lines)}: {'.'.join(at)}: {said}" for at, said in check(value)]
+    if value is None or problems:
+        drafts = [layer for _, layer in layers] + [draft]
+        order = {place: index for index, place in enumerate(p for one in drafts for p in one.lines.values())}
+        unique = dict.fromkeys(problems)
+        raise ConfigError("\n".join(sorted(unique, key=lambda text: order.get(text.split(": ")[0], len(order)))))
+    return Read(value, dict(draft.lines))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `on` as true, 1e-3 as text and 2026-01-01 as a date; configurations want neither."""
+def leaves(section: Section, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo, Any]]:
+    """Every key that is no section: where it is, what it is, its value."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from leaves(value, (*at, name))
+        else:
+            yield (*at, name), field, value
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool", ":float"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def where(location: tuple[str, ...], file: str, lines: Lines) -> str:
+    """Where the key stands: itself, the nearest section above it, or an override below it."""
+    for length in range(len(location), 0, -1):
+        if location[:length] in lines:
+            return lines[location[:length]]
+    below = [place for path, place in lines.items() if path[: len(location)] == location]
+    return below[0] if below else file
 
 
-_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|false|False)$"), list("tTfF"))
+def _mistakes(model: type[S], draft: Draft, file: str) -> list[tuple[str, str]]:
+    return _validated(model, draft, file)[1]
 
 
-def shown(path: Path) -> str:
-    """The path relative to the working folder where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _read(model: type[S], path: Path, lines: Lines, problems: list[str]) -> dict[str, Any]:
-    """YAML file -> nested dict; fills where each key stands, notes repeated keys."""
-    where = shown(path)
-    try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-        if root is None:
-            return {}
-        if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{where}:1: expected sections, such as {', '.join(model.model_fields)}")
-        _walk(root, (), where, lines, problems)
-        data: dict[str, Any] = loader.construct_document(root)
-        return data
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"{where}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from error
-
-
-def _walk(node: yaml.MappingNode, at: tuple[str, ...], file: str, lines: Lines, problems: list[str]) -> None:
-    for name, value in node.value:
-        here = (*at, str(name.value))
-        where = f"{file}:{name.start_mark.line + 1}"
-        if here in lines:
-            problems.append(f"{where}: {'.'.join(here)}: key given twice (first at {lines[here]})")
-        lines[here] = where
-        _descend(value, here, file, lines, problems)
-
-
-def _descend(value: yaml.Node, here: tuple[str, ...], file: str, lines: Lines, problems: list[str]) -> None:
-    """Into a mapping, and into the mappings of a list, which count from 0."""
-    if isinstance(value, yaml.MappingNode):
-        _walk(value, here, file, lines, problems)
-    elif isinstance(value, yaml.SequenceNode):
-        for index, item in enumerate(value.value):
-            if isinstance(item, yaml.MappingNode):
-                lines[(*here, str(index))] = f"{file}:{item.start_mark.line + 1}"
-                _walk(item, (*here, str(index)), file, lines, problems)
-
-
-def _override(data: dict[str, Any], text: str, lines: Lines, problems: list[str]) -> None:
-    """Put `a.b=c` into the nested dict `data` (ours, freshly read)."""
-    where = f"--set {text}"
-    name, equals, value = text.partition("=")
-    path = tuple(name.strip().split("."))
-    if not equals or not all(path):
-        problems.append(f"{where}: expected section.key=value, such as low.iterations=4")
-        return
-    for part in path[:-1]:
-        if not isinstance(data.get(part), dict):
-            data[part] = {}
-        data = data[part]
-    try:
-        data[path[-1]] = yaml.load(value, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        problems.append(f"{where}: not a YAML value: {getattr(error, 'problem', error)}")
-    lines[path] = where
-
-
-def _validate(model: type[S], data: dict[str, Any], file: str, lines: Lines, problems: list[str]) -> S | None:
-    """The value, or None with every mistake appended to `problems`."""
-    empty = {name: {} if value is None and _holds_keys(model, name) else value for name, value in data.items()}
+def _validated(model: type[S], draft: Draft, file: str) -> tuple[S | None, list[tuple[str, str]]]:
+    """The value, or None with every mistake and its kind."""
+    empty = {name: {} if value is None and _holds_keys(model, name) else value for name, value in draft.data.items()}
     try:
         # JSON mode is strict about types ("3" is no number, 1 no flag) and still reads a list as a tuple
-        return model.model_validate_json(json.dumps(empty), strict=True)
+        return model.model_validate_json(json.dumps(empty), strict=True), []
     except (TypeError, ValueError) as error:
         if not isinstance(error, ValidationError):
-            problems.append(f"{file}: {error}")
-            return None
-        problems += [_sentence(model, dict(item), file, lines) for item in error.errors(include_url=False)]
-        return None
+            return None, [(f"{file}:1: {error}", "")]
+        items = [dict(item) for item in error.errors(include_url=False)]
+        return None, [(_sentence(model, item, file, draft.lines), str(item["type"])) for item in items]
 
 
 def _holds_keys(model: type[Section], name: str) -> bool:
@@ -176,24 +130,31 @@ def _holds_keys(model: type[Section], name: str) -> bool:
 def _sentence(model: type[Section], item: dict[str, Any], file: str, lines: Lines) -> str:
     location = tuple(str(part) for part in item["loc"])
     dotted = ".".join(location)
-    where = _where(location, file, lines)
+    place = where(location, file, lines)
     if item["type"] == "extra_forbidden":
-        return f"{where}: {dotted}: unknown key; {nearest(location[-1], _keys_at(model, location[:-1]))}"
-    said = str(item["msg"]).replace("Input should be", "must be").replace("Input should", "must")
+        fields = _fields_at(model, location[:-1])
+        like = closest(location[-1], fields)
+        unit = f" (in {unit_of(fields[like])})" if like and unit_of(fields[like]) not in ("", SHARE) else ""
+        said = nearest(location[-1], fields).replace(f"'{like}'? ", f"'{like}'?{unit} ", 1)
+        return f"{place}: {dotted}: unknown key; {said}"
     got = json.dumps(item["input"])
-    return f"{where}: {dotted}: {said}, got {got if len(got) <= 60 else got[:57] + '...'}"
+    shown_value = got if len(got) <= 60 else got[:57] + "..."
+    field = _field(model, location)
+    unit = unit_of(field) if field is not None else ""
+    hint = unit_hint(item["input"], unit) if unit else ""
+    if hint:
+        number = "a share, a number" if unit == SHARE else f"a number of {unit}"
+        return f"{place}: {dotted}: must be {number}, got {shown_value}; {hint}"
+    said = str(item["msg"]).replace("Input should be", "must be").replace("Input should", "must")
+    after = f" ({unit})" if unit not in ("", SHARE) else ""
+    if item["type"] == "literal_error":
+        like = closest(str(item["input"]), re.findall("'([^']+)'", str(item["ctx"]["expected"])))
+        after = f"; did you mean '{like}'?" if like else ""
+    return f"{place}: {dotted}: {said}, got {shown_value}{after}"
 
 
-def _where(location: tuple[str, ...], file: str, lines: Lines) -> str:
-    """Where the key stands: itself, the nearest section above it, or an override below it."""
-    for length in range(len(location), 0, -1):
-        if location[:length] in lines:
-            return lines[location[:length]]
-    below = [where for path, where in lines.items() if path[: len(location)] == location]
-    return below[0] if below else file
-
-
-def _keys_at(model: type[Section], location: tuple[str, ...]) -> list[str]:
+def _fields_at(model: type[Section], location: tuple[str, ...]) -> dict[str, FieldInfo]:
+    """Keys of the section there."""
     kind: Any = model
     for part in location:
         if get_origin(kind) is dict:
@@ -203,7 +164,17 @@ def _keys_at(model: type[Section], location: tuple[str, ...]) -> list[str]:
         else:
             kind = kind.model_fields[part].annotation
         kind = next((one for one in get_args(kind) if hasattr(one, "model_fields")), kind) if _optional(kind) else kind
-    return list(kind.model_fields)
+    return dict(kind.model_fields)
+
+
+def _field(model: type[Section], location: tuple[str, ...]) -> FieldInfo | None:
+    """The key that a location is in, if it is one of a section."""
+    for length in range(len(location), 0, -1):
+        try:
+            return _fields_at(model, location[: length - 1]).get(location[length - 1])
+        except (AttributeError, KeyError):
+            continue
+    return None
 
 
 def _optional(kind: Any) -> bool:

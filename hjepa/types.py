@@ -131,6 +131,37 @@ class MotorPlan(NamedTuple):
     target_xy_m: Array = _NOWHERE_M  # (2,) of the late goal that it serves instead, world; nan: none, or none yet
 
 
+class Weighed(NamedTuple):
+    """What the high level weighed before its latest goal, for viewers: C candidates, and the terms of their energies,
+    weights included."""
+
+    goal_id: int
+    names: str  # shot type of each candidate, a line each
+    target_xy_m: Array  # (C, 2) world
+    energies: Array  # (C,) the terms together
+    win: Array  # (C,)
+    support: Array  # (C,)
+    name: Array  # (C,)
+    reach: Array  # (C,) the low level's energy for it, weighed
+    mixing: Array  # (C,) the draw of the mixed strategy
+
+
+class Considered(NamedTuple):
+    """The plan in force beside the low level's own proposals (mode 1), for viewers. Row 0 is the plan, the others come
+    cheapest first. Each is a contact in the world and the way that stroke.trajectory takes to it."""
+
+    goal_id: int
+    stamp_ns: int  # observation it was made from
+    energies: Array  # (C,)
+    to_go_s: Array  # (C,) from the observation to the contact
+    q_rad: Array  # (C, J) at the contact
+    dq_rad_s: Array  # (C, J)
+    before_s: Array  # (C, J or 1) as stroke.Event has it
+    contact_m: Array  # (C, 3) racket centre at the contact, world
+    landing_xy_m: Array  # (C, 2) where the shot is expected to land, world
+    surprise: float  # how far the last stroke's outcome lay from what was expected, in its own doubt; nan: not known
+
+
 class Decision(NamedTuple):
     """What an agent decided last, for the record: frozen, read by evaluation and viewers, never by the agent."""
 

@@ -122,7 +122,9 @@ def verb_of(words: Words) -> tuple[tuple[str, ...], Any]:
     parser: Any = typer.main.get_command(app)
     at = 0
     while hasattr(parser, "commands"):
-        parser, at = parser.commands[words[at]], at + 1
+        rest = words[at:]
+        spelt = parser.spelt(rest) if hasattr(parser, "spelt") else rest  # hjepa config CONFIG
+        parser, at = parser.commands[spelt[0]], at + (spelt == rest)
     return tuple(words[:at]), parser
 
 

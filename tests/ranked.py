@@ -61,8 +61,8 @@ def pool() -> Pool:
     return made._replace(real=real, won=np.where(real, rng.choice([-1, 1], len(real)), 0), last=last)
 
 
-def prepared() -> Prepared:
-    """Swings near home, and what they meet."""
+def prepared(high: HighModel | None = None) -> Prepared:
+    """Swings near home, and what they meet, with goals of the high level (None: tiny's)."""
     spec, motor, n = tiny.SPEC, tiny.codec(), 60
     g = torch.Generator().manual_seed(2)
     home = torch.tensor(spec.q_home_rad, dtype=torch.float32).expand(n, -1)
@@ -73,7 +73,7 @@ def prepared() -> Prepared:
         m = motor.encode(event.q_rad, event.dq_rad_s, event.q_rad[:, :2], event.before_s).double().numpy()
     swings = as_swings(spec, Way.solve(spec, home, torch.zeros(n, 8), event, np.full((n, 1), 0.7)), m)
     x0, v0, _ = launches(60, 20, 0)
-    return prepare(spec, motor, swings, (x0, v0), tiny.high(), LOW.pairs, LOW.level)
+    return prepare(spec, motor, swings, (x0, v0), high or tiny.high(), LOW.pairs, LOW.level)
 
 
 def train_high(out: Path, ranks: Ranks = ALONE, kill_at: int = -1) -> HighModel:

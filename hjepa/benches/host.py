@@ -7,13 +7,17 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from hjepa import __version__
 from hjepa.types import Array
+
+PACKAGES = ("numpy", "torch", "pyzmq", "msgspec", "pybullet")  # whose version may change what a level says
 
 
 class Spread(NamedTuple):
@@ -59,6 +63,17 @@ def processor() -> str:
     return next(named, platform.machine())
 
 
+def versions() -> dict[str, str]:
+    """Of hjepa, Python and the packages that matter."""
+    found = {"hjepa": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
 def where() -> dict[str, Any]:
     """Commit, host and versions in a line."""
     host = f"{platform.machine()}, {os.cpu_count()} cores"
@@ -67,29 +82,30 @@ def where() -> dict[str, Any]:
 
 def about(load_before: float) -> dict[str, Any]:
     """Commit, kind of host, versions, and the load before and after."""
-    from hjepa import provenance  # of recordings: an environment of the peers has no package for them
-
     host = {"machine": platform.machine(), "processor": processor(), "cores": os.cpu_count()}
     return {
         "commit": commit(),
         "host": host,
-        "versions": provenance.versions(),
+        "versions": versions(),
         "load": {"before": load_before, "after": load()},
     }
 
 
 def as_json(benchmark: str, figures: Mapping[str, Any], load_before: float) -> str:
     """Figures and where they come from; what is not finite becomes null."""
-    return json.dumps({"benchmark": benchmark} | about(load_before) | _plain(figures), indent=1, allow_nan=False)
+    return json.dumps({"benchmark": benchmark} | about(load_before) | plain(figures), indent=1, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Mappings, lists, tuples, dataclasses and numbers as JSON has them; what is not finite becomes None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value

@@ -22,9 +22,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hjepa.models.babbled import BabbledLevel
 from hjepa.planning.compiled import compile_rows
 from hjepa.planning.follow import FollowConfig, FollowResidual, FollowSituation
+from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import Limits
 from hjepa.planning.protocols import Residual
-from hjepa.planning.stroke_planner import limits_of
 from hjepa.tasks.reach import nodes
 from hjepa.tasks.reach.settings import ReachSettings
 from robots.spec import load_spec

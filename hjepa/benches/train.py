@@ -26,6 +26,7 @@ from hjepa.models.motor import MotorCodec, MotorConfig
 from hjepa.training import encoder, low
 from hjepa.training.chains import Chains, chain_rows, chains
 from hjepa.training.rallies import with_simulated
+from hjepa.training.ranks import Ranks, moved
 
 POOL = 600  # simulated strokes from which batches of the high level are drawn
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices whose product is the bare time
@@ -78,8 +79,7 @@ def run(
         rate = bare_flop_per_s(device)
         found[device] = {}
         for name, make in makers.items():
-            with torch.device(device):
-                found[device][name] = measure(make(device), device, seconds, rate)
+            found[device][name] = measure(make(device), device, seconds, rate)
             if report is not None:
                 report(sum(map(len, found.values())), total, {})
     return found
@@ -138,17 +138,17 @@ def high_task(device: str) -> Task:
     """The high level's first stage, encoder and predictor over chains of strokes."""
     c = encoder.EncoderTraining()
     pool = with_simulated(None, POOL, np.random.default_rng(0))
-    model = HighModel(HighConfig())
-    generator, sigreg = torch.Generator(device).manual_seed(0), SIGReg()
+    model, ranks = HighModel(HighConfig()).to(device), Ranks(device=torch.device(device))
+    generator, sigreg = torch.Generator().manual_seed(0), SIGReg().to(device)
     draw_rows = encoder.Sampler(pool)
 
     def draw(k: int) -> Chains:
         rng = np.random.default_rng([2, k])
         rows = chain_rows(pool, draw_rows(c.chains, rng), encoder.CHAIN)
-        return _moved(chains(pool, rows, rng, cut=0.6), device)
+        return moved(chains(pool, rows, rng, cut=0.6), torch.device(device))
 
     def loss(batch: Chains) -> Tensor:
-        return encoder.encoder_loss(model, batch, c, sigreg, generator).loss
+        return encoder.encoder_loss(model, batch, c, sigreg, generator, ranks).loss
 
     return Task(model, draw, loss, c.rate, c.chains)
 
@@ -156,15 +156,15 @@ def high_task(device: str) -> Task:
 def low_task(device: str) -> Task:
     """The low level's main stage."""
     c = low.LowTraining()
-    level = LowLevel(LowConfig(), MotorCodec(MotorConfig()))
-    generator = torch.Generator(device).manual_seed(0)
-    root = torch.eye(level.config.goal)
+    level = LowLevel(LowConfig(), MotorCodec(MotorConfig())).to(device)
+    generator, ranks = torch.Generator().manual_seed(0), Ranks(device=torch.device(device))
+    root = torch.eye(level.config.goal, device=device)
 
     def draw(k: int) -> low.Batch:
-        return _moved(synthetic(level, c.batch, np.random.default_rng([3, k])), device)
+        return moved(synthetic(level, c.batch, np.random.default_rng([3, k])), torch.device(device))
 
     def loss(batch: low.Batch) -> Tensor:
-        return low.loss(level, batch, c, generator, root)[0]
+        return low.loss(level, batch, c, generator, root, ranks)[0]
 
     return Task(level, draw, loss, c.rate, c.batch)
 
@@ -205,15 +205,6 @@ def synthetic(level: LowLevel, rows: int, rng: np.random.Generator) -> low.Batch
         babble=t(few, codec.latent),
         babbled=t(few, 9),
     )
-
-
-def _moved(value: Any, device: str) -> Any:
-    """The same on another device: tensors, and what holds them."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {name: _moved(part, device) for name, part in value.items()}
-    return type(value)(*(_moved(part, device) for part in value))
 
 
 def _finish(device: str) -> None:

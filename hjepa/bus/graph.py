@@ -143,11 +143,13 @@ class Graph:
         listener: Listener | None = None,
         record: bool = False,
         finish: bool = False,
+        pace: Callable[[], int] = lambda: _CHUNK_TICKS,
     ) -> Episode:
         """One episode from reset to done. listener(topic, message) hears everything soon after it is said.
 
         record: fetch the world's log too. finish: when a level dies or hangs on the way, go on to the end (the driver
-        brakes and holds) instead of raising NodeDied; that level has no status then.
+        brakes and holds) instead of raising NodeDied; that level has no status then. pace: in lockstep, says how many
+        ticks may pass next, and may wait before it does.
         """
         messages: dict[str, list[Message]] = {topic: [] for topic in TAPPED}
         self._finish = finish
@@ -155,7 +157,7 @@ class Graph:
         if self.config.lockstep:
             # a level that does not answer is waited for once; the rest is simulation
             timeout_s = _CHUNK_TICKS * self.config.answer_timeout_s + REQUEST_S
-            while not self.request("driver", "tick", Tick(_CHUNK_TICKS), timeout_s=timeout_s).done:
+            while not self.request("driver", "tick", Tick(pace()), timeout_s=timeout_s).done:
                 self._listen(messages, listener)
         else:
             self.request("driver", "start")

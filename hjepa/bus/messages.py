@@ -174,6 +174,7 @@ def _fields(cls: Any) -> tuple[_Field, ...]:
         many = get_origin(hint) is dict
         item = get_args(hint)[1] if many else hint
         what = get_origin(item) or item
+        what = get_origin(getattr(what, "__value__", None)) or what  # numpy 2.5's NDArray is an alias of its own
         if hasattr(what, "_fields"):
             found.append(_Field(name, "tuple", what))
         elif what is np.ndarray:

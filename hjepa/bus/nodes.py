@@ -20,10 +20,10 @@ import numpy as np
 from hjepa.bus.clock import VirtualClock
 from hjepa.bus.messages import Message
 from hjepa.bus.node import BusConfig, Context, Node, Reply
-from hjepa.bus.topics import Empty, Energies, ReachRequest, Reset
-from hjepa.errors import LinkError, WireError
+from hjepa.bus.topics import Empty, Energies, ReachRequest, Reset, Weights
+from hjepa.errors import ConfigError, LinkError, WireError
 from hjepa.handover import Handover
-from hjepa.protocols import Explains, HighLevel, LowLevel, Repeats
+from hjepa.protocols import Considers, Explains, HighLevel, LowLevel, Repeats, Tunes, Weighs
 from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
 
 RECONNECTED_S = 0.2  # twice the time within which zmq connects again
@@ -92,6 +92,21 @@ class Level(Node):
         """Work on an observation."""
         raise NotImplementedError
 
+    def _tuned(self, level: Any, kind: str, value: Any) -> Reply:
+        """Answer who asks for the weights of the level's energy, or changes some."""
+        if kind not in ("get_weights", "tune"):
+            raise self._unknown(kind)
+        if not isinstance(level, Tunes):
+            raise LinkError(f"the {self.name} level of this graph has no weights that can be changed")
+        if kind == "get_weights":
+            return "weights", Weights(level.tunable())
+        try:
+            level.tune(value.values)
+        except ConfigError as error:
+            raise LinkError(str(error)) from error
+        self.counts["tuned"] += 1
+        return "ok", Empty()
+
 
 class HighNode(Level):
     """Decides goals; asks the low node what is reachable."""
@@ -106,7 +121,7 @@ class HighNode(Level):
     ) -> None:
         super().__init__("high", config, context, stopwatch_ns)
         self.high = high
-        self.goals = self._publish_on("goal")
+        self.goals, self.weighed = self._publish_on("goal"), self._publish_on("weighed")
         self.reach = self.party.requester("reachability", self._check_stop)
         if config.journal:
             self._keep_journal(observation=self.observations, high_control=self.control, reachability=self.reach)
@@ -124,11 +139,19 @@ class HighNode(Level):
         if goal is not None:
             try:
                 self.goals.send("goal", goal, **stamps)
+                self._tell(message)
                 return
             except WireError as error:  # the last goal stays in force
                 self.counts[f"goal.unsendable.{error.reason}"] += 1
         if self.config.lockstep:
             self.goals.send("pass", Empty(), **stamps)
+
+    def _tell(self, message: Message) -> None:
+        """What was weighed, for viewers; stamped as its observation is, since the clock's readings are journalled."""
+        if isinstance(self.high, Weighs) and self.weighed.subscribers():
+            told = self.high.weighed()
+            if told is not None:
+                self.weighed.send("weighed", told, stamp_ns=message.header.stamp_ns, answers=message.header.sequence)
 
     def _ask(self, observation: Observation, candidates: Array, roots: Array) -> Array:
         """Energies (C,) of candidate goals (C, D), weighed by roots (C, D, D), from an observation."""
@@ -144,7 +167,7 @@ class HighNode(Level):
 
     def _handle(self, kind: str, value: Any) -> Reply:
         if kind != "reset":
-            raise self._unknown(kind)
+            return self._tuned(self.high, kind, value)
         self.high.reset(value.seed)
         return "ok", Empty()
 
@@ -163,6 +186,7 @@ class LowNode(Level):
         super().__init__("low", config, context, stopwatch_ns)
         self.low = low
         self.plans, self.commands = self._publish_on("plan"), self._publish_on("command")
+        self.considered = self._publish_on("considered")
         self.goals = self._subscribe_to("goal", conflate=False)
         self.reach = self.party.replier("reachability")
         self._inputs[self.goals.socket] = self._hear_goals
@@ -184,7 +208,7 @@ class LowNode(Level):
 
     def _handle(self, kind: str, value: Any) -> Reply:
         if kind != "reset":
-            raise self._unknown(kind)
+            return self._tuned(self.low, kind, value)
         self._forget()
         self.low.reset(value.seed)
         return "ok", Empty()
@@ -246,6 +270,16 @@ class LowNode(Level):
             if isinstance(self.low, Explains):
                 plan = self.low.explain()._replace(plan_ms=ms)
             self.plans.send("plan", plan, stamp_ns=self.now_ns(), answers=message.header.sequence)
+            self._tell(message)
+
+    def _tell(self, message: Message) -> None:
+        """What else could be done, for viewers; made only if somebody listens, and stamped as its observation is."""
+        if isinstance(self.low, Considers) and self.considered.subscribers():
+            told = self.low.considered()
+            if told is not None:
+                self.considered.send(
+                    "considered", told, stamp_ns=message.header.stamp_ns, answers=message.header.sequence
+                )
 
     def _goal_for(self, observation: Observation) -> Goal | None:
         """The goal in force, unless it has been for too long: then nothing is planned, and the driver brakes."""

@@ -22,7 +22,7 @@ from hjepa.bus.logfile import Log
 from hjepa.bus.messages import Message, unpack
 from hjepa.bus.node import FREE, BusConfig
 from hjepa.bus.nodes import HighNode, LowNode
-from hjepa.bus.topics import address
+from hjepa.bus.topics import FOR_VIEWERS, address
 from hjepa.bus.turns import Key, Recorded, Turn, key_of, read, said
 from hjepa.errors import DataError, HjepaError, LinkError, LinkTimeout, nearest
 from hjepa.protocols import Repeats
@@ -114,7 +114,7 @@ class Bench:
             self._node.reach.close()
             self._replies = Replies()
             cast("Any", self._node).reach = self._replies
-        outputs = list(self._node._publishers)
+        outputs = [topic for topic in self._node._publishers if topic not in FOR_VIEWERS]
         self._hears = {topic: self._link(zmq.SUB, config.base, topic, False) for topic in outputs}
         for topic, link in self._hears.items():
             link.socket.subscribe(b"")

@@ -12,7 +12,18 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from hjepa.errors import LinkError, nearest
-from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, Outcome, RobotState
+from hjepa.types import (
+    Array,
+    Considered,
+    Goal,
+    JointTrajectory,
+    Launch,
+    MotorPlan,
+    Observation,
+    Outcome,
+    RobotState,
+    Weighed,
+)
 
 # values that only the bus needs
 
@@ -100,6 +111,12 @@ class Handled(NamedTuple):
     scored: NDArray[Any]  # int64 (S,) candidates that each search of the low level scored meanwhile
 
 
+class Weights(NamedTuple):
+    """Weights of the terms of a level's energy, by name."""
+
+    values: dict[str, float]
+
+
 class Record(NamedTuple):
     """What a world recorded of an episode: its arrays, and the rest as JSON."""
 
@@ -123,6 +140,7 @@ class Topic(NamedTuple):
 
 
 _CONTROL = ("reset", "get_status", "get_time", "stop", "status", "time", "ok", "error")
+_LEVEL = (*_CONTROL, "get_weights", "weights", "tune")
 TOPICS = {
     topic.name: topic
     for topic in (
@@ -139,15 +157,19 @@ TOPICS = {
             + ("arm", "get_status", "get_time", "hold", "stop", "status", "time", "ok", "error"),
             "on request",
         ),
-        Topic("high-control", "high", _CONTROL, "on request"),
-        Topic("low-control", "low", _CONTROL, "on request"),
+        Topic("high-control", "high", _LEVEL, "on request"),
+        Topic("low-control", "low", _LEVEL, "on request"),
         # a channel of its own, served by a thread of its own: a stop waits for nobody
         Topic("estop", "driver", ("estop", "release", "ok", "error"), "on request"),
         Topic("ledger", "driver", ("ledger",), "every command applied"),
         Topic("high-journal", "high", ("handled",), "every input handled"),
         Topic("low-journal", "low", ("handled",), "every input handled"),
+        # for viewers: nothing is made or sent unless somebody listens
+        Topic("weighed", "high", ("weighed",), "with goals, if heard"),
+        Topic("considered", "low", ("considered",), "with plans, if heard"),
     )
 }
+FOR_VIEWERS = ("weighed", "considered")  # no part of what a level does: replays leave them out
 
 F8, I8, B1, U1 = "float64", "int64", "bool", "uint8"
 _OBSERVATION = {
@@ -211,10 +233,25 @@ KINDS: dict[str, Schema] = {
     "ledger": Schema(Ledger),
     "handled": Schema(Handled, {"reads_ns": (I8, "N"), "frame": (U1, "B"), "scored": (I8, "S")}),
     "error": Schema(Text),
+    "weights": Schema(Weights),
+    "tune": Schema(Weights),
+    "weighed": Schema(
+        Weighed,
+        {"target_xy_m": (F8, "C 2")}
+        | dict.fromkeys(("energies", "win", "support", "name", "reach", "mixing"), (F8, "C")),
+        finite=False,
+    ),
+    "considered": Schema(
+        Considered,
+        dict.fromkeys(("energies", "to_go_s"), (F8, "C"))
+        | dict.fromkeys(("q_rad", "dq_rad_s"), (F8, "C J"))
+        | {"before_s": (F8, "C S"), "contact_m": (F8, "C 3"), "landing_xy_m": (F8, "C 2")},
+        finite=False,
+    ),
 } | {
     name: Schema(Empty)
     for name in ("pass", "start", "get_outcome", "get_status", "get_time", "get_record", "hold", "rearm", "arm", "stop")
-    + ("estop", "release", "ok")
+    + ("get_weights", "estop", "release", "ok")
 }
 
 

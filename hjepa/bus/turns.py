@@ -9,7 +9,7 @@ from hjepa.bus import wire
 from hjepa.bus.journal import IDLE
 from hjepa.bus.logfile import Log
 from hjepa.bus.messages import unpack
-from hjepa.bus.topics import TOPICS, Handled
+from hjepa.bus.topics import FOR_VIEWERS, TOPICS, Handled
 from hjepa.errors import DataError, WireError
 
 Key = tuple[str, int, int]  # topic, session, sequence
@@ -47,6 +47,7 @@ def said(key: Key) -> str:
 def read(log: Log, name: str) -> Recorded:
     """The turns of a node and what it sent, from its first reset on; DataError where the recording has too little."""
     outputs = [t.name for t in TOPICS.values() if t.owner == name and t.rate != "on request"]
+    outputs = [topic for topic in outputs if topic not in FOR_VIEWERS]
     journal_name = f"{name}-journal"
     inputs: dict[Key, bytes] = {}
     frames: dict[Key, bytes] = {}

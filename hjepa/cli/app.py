@@ -23,8 +23,11 @@ from hjepa.cli import (
     forecast,
     launch,
     match,
+    plot,
     robots,
     train,
+    tune,
+    view,
 )
 from hjepa.errors import HjepaError
 
@@ -45,12 +48,15 @@ app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
 app.command("train")(train.train)
-app.command("config")(configure.configure)
+app.command("tune")(tune.tune)
 app.command("launch")(launch.launch)
 app.command("doctor")(doctor.doctor)
 app.command("calibrate")(calibrate.calibrate)
 app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
+app.add_typer(configure.app, name="config")
+app.command("plot")(plot.plot)
+app.command("view")(view.view)
 app.add_typer(bench.app, name="bench")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(robots.app, name="robots")

@@ -29,6 +29,7 @@ def loop(
     bundle: Annotated[
         Path | None, typer.Option("--bundle", metavar="FOLDER", help="Its levels and configuration, instead of CONFIG.")
     ] = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
     json: Json = None,
 ) -> None:
@@ -43,7 +44,7 @@ def loop(
     specs = None
     if bundle is None:
         changes = options.changes(sets, low__replan_period_ms=20, low__budget_ms=8, run__clock="realtime")
-        settings = options.settings(config, changes)
+        settings = options.settings(config, changes, set_files)
     else:
         from hjepa.deploy import controller
 

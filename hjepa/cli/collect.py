@@ -44,6 +44,7 @@ def collect(
     tracker: options.Tracker = None,
     tracker_sets: options.TrackerSets = None,
     present: options.Present = False,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Fill a data set of swings in parallel processes; with --driver, record how any robot moves.
@@ -64,13 +65,13 @@ def collect(
     if small:
         sets, out, workers = quick.sets(config, sets, quick.COLLECTED), quick.data(out, config, sets), 1
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"swings": swings, "ray": ray}, **keys)
+    other = options.other_task(config, sets, {"swings": swings, "ray": ray}, set_files, **keys)
     if other is not None:
         other.task.collect(other.config, Asked(data=out, workers=workers))
         return
     out = out or DATA
     files.check_folder(out)
-    settings = load(config, options.changes(sets, **keys))
+    settings = load(config, options.changes(sets, **keys), set_files or [])
     from hjepa import api
 
     console = Console()
@@ -78,4 +79,5 @@ def collect(
         kept = api.collect(
             settings, out, swings=swings or SWINGS, workers=workers, ray=ray, on_progress=report, quick=small
         )
+    files.write_config(out, settings)
     console.print(f"{kept} swings in {out}")

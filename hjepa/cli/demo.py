@@ -35,9 +35,10 @@ def demo(
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
     seconds: options.Seconds = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
-    """Return strokes that real players hit; writes demo.mp4, summary.json, strokes.csv and landings.png.
+    """Return strokes that real players hit; writes demo.mp4, summary.json, strokes.csv, landings.png and config.yaml.
 
     Every shot is chosen by the high-level JEPA and executed by the low-level one; robot and levels talk over ZMQ. No
     display and no GPU needed. Another task is chosen by its configuration: `hjepa demo reach --robot iiwa`.
@@ -47,6 +48,7 @@ def demo(
         config,
         sets,
         {"strokes": strokes, "feed": feed},
+        set_files,
         task__seed=seed,
         task__seconds=seconds,
         agent__name=agent,
@@ -69,7 +71,7 @@ def demo(
     files.check_folder(out)
     if log is not None:
         files.check_file(log)
-    settings = options.settings(config, changes)
+    settings = options.settings(config, changes, set_files)
     from hjepa import api
 
     system = api.load(settings)
@@ -97,6 +99,7 @@ def demo(
     with files.whole(out) as folder:
         (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")
         write_csv(folder / "strokes.csv", [p.result for p in kept])
+        files.write_config(folder, settings)
         _draw(console, folder, system, kept, video)
     console.print(f"\nwritten to {out}/: {', '.join(sorted(path.name for path in out.iterdir()))}")
 

@@ -51,6 +51,7 @@ def build(
         Path | None, typer.Option("--key", metavar="FILE.key", help="Sign with this; else your own.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Compile, rehearse and sign: all that a controller needs, for machines like this one.
@@ -60,7 +61,7 @@ def build(
     if programs not in ("compiled", "recorded"):
         raise BundleError(f"--programs {programs}; allowed: compiled, recorded")
     programs = "recorded" if small else programs
-    chosen = settings.load(config, sets or [])
+    chosen = settings.load(config, sets or [], set_files or [])
     files.check_folder(out.parent, "--out")
     from hjepa.deploy import building
     from hjepa.deploy.bundle import described

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from hjepa.cli import files, options, play, quick
+from hjepa.cli import files, options, play, quick, reporting
 from hjepa.evaluation.metrics import summarise
 from hjepa.tasks.catalog import Asked
 
@@ -27,8 +27,12 @@ def evaluate(
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
     seconds: options.Seconds = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="OUT.html", help="Also write a page: tables, plots, a film.")
+    ] = None,
 ) -> None:
     """Measure an agent: hit and return rate with Wilson intervals, landing error, plan times, effort.
 
@@ -38,7 +42,8 @@ def evaluate(
     other = options.other_task(
         config,
         sets,
-        {"episodes": episodes, "feed": feed},
+        {"episodes": episodes, "feed": feed, "report": report},
+        set_files,
         task__seed=seed,
         task__seconds=seconds,
         agent__name=agent,
@@ -60,7 +65,9 @@ def evaluate(
     )
     if json is not None:
         files.check_file(json)
-    settings = options.settings(config, changes)
+    if report is not None:
+        reporting.check(report)
+    settings = options.settings(config, changes, set_files)
     from hjepa import api
 
     system = api.load(settings)
@@ -68,12 +75,12 @@ def evaluate(
     with play.judging(console) as judging:
         system.starts(judging=judging)
     begun = time.monotonic()
-    strokes = api.play(system)
+    strokes = api.play(system, record=report is not None)
     waiting = track(strokes, f"{system.config.agent.name} plays", system.config.task.strokes, console=console)
-    results = [stroke.result for stroke in waiting]
+    kept = list(waiting)
     reference = api.reference()
     summary = summarise(
-        results,
+        [stroke.result for stroke in kept],
         clock=system.config.run.clock,
         wall_s=time.monotonic() - begun,
         classifier_accuracy=reference.classifier_accuracy,
@@ -81,5 +88,7 @@ def evaluate(
     )
     play.print_summary(console, summary, (system.config.low.latency_ms, system.config.high.latency_ms))
     if json is not None:
-        files.write_text(json, summary.to_json())
+        files.write_text(json, files.with_config(summary.to_json(), settings))
         console.print(f"written: {json}")
+    if report is not None:
+        reporting.write(console, report, config, system, kept, summary)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hjepa.config import resolved
 from hjepa.errors import DataError
+from hjepa.typed_yaml import Section
 
 
 def check_folder(out: Path, option: str = "--out") -> None:
@@ -40,6 +44,16 @@ def whole(out: Path) -> Iterator[Path]:
             path.replace(out / path.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def write_config(folder: Path, config: Section) -> None:
+    """The resolved configuration beside the results it led to; `hjepa` loads it back."""
+    write_text(folder / "config.yaml", resolved(config, sys.argv))
+
+
+def with_config(figures: str, config: Section) -> str:
+    """A JSON object's text with the resolved configuration in it."""
+    return json.dumps(json.loads(figures) | {"config": config.model_dump(mode="json")}, indent=2) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ _COLOURS = {"running": "green", "failed": "red", "pausing": "yellow", "starting"
 
 def launch(
     graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A graph by name, or a .yaml file.")] = "badminton_sim",
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
     only: Annotated[str, typer.Option("--only", metavar="A,B", help="Start these nodes, wherever they belong.")] = "",
     check: Annotated[bool, typer.Option("--check", help="Say what the graph holds, or what is wrong with it.")] = False,
@@ -51,7 +52,7 @@ def launch(
     own += [f"graph.speed={speed}"] if speed is not None else []
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     few = quick.LAUNCHED if small else []
-    start(graphs.load(graph, [*own, *(sets or []), *few]), chosen, logs, check=check)
+    start(graphs.load(graph, [*own, *(sets or []), *few], set_files or []), chosen, logs, check=check)
 
 
 def start(plan: graphs.Plan, chosen: Sequence[str], logs: Path, *, check: bool = False) -> None:

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from hjepa.cli import files, options, quick
-from hjepa.errors import DataError
+from hjepa.config import Config
+from hjepa.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from hjepa.matches import Rally
@@ -27,9 +28,14 @@ class OpponentName(StrEnum):
 
 
 class HighName(StrEnum):
+    """What is above the low level."""
+
     hjepa = "hjepa"
     plain = "plain"
     random = "random"
+
+
+LEVELS = {HighName.hjepa: 3, HighName.plain: 2, HighName.random: 2}
 
 
 def match(
@@ -46,9 +52,13 @@ def match(
     ] = 21,
     games: Annotated[int, typer.Option("--games", min=1)] = 1,
     high: Annotated[
-        HighName,
-        typer.Option("--high", help="hjepa: plans over the rally. plain: over the stroke alone. random: any shot."),
-    ] = HighName.hjepa,
+        HighName | None,
+        typer.Option(
+            "--high",
+            help="hjepa: plans over the rally. plain: over the stroke alone. random: any shot. Else as levels.count "
+            "says: 3, or 2; without --set, 3.",
+        ),
+    ] = None,
     other_high: Annotated[
         HighName, typer.Option("--other-high", help="Of the second robot (--opponent self).")
     ] = HighName.hjepa,
@@ -60,6 +70,7 @@ def match(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where results go.")] = Path("runs/match"),
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write match.mp4, of the longest rally.")] = True,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Play games; writes strokes.csv (which `hjepa train rally --from` learns from), shots.png, match.json and a film.
@@ -69,7 +80,11 @@ def match(
     Example: `hjepa match --opponent self --points 5 --out runs/match`
     """
     files.check_folder(out)
-    settings = options.settings(config, options.changes(sets))
+    levels = f"levels.count={LEVELS[high or HighName.hjepa]}"
+    settings = options.settings(config, options.changes(sets), [levels, *(set_files or [])])
+    high = high or _high(settings.levels.count)
+    if LEVELS[high] != settings.levels.count:
+        raise ConfigError(f"--high {high.value} has {LEVELS[high]} levels, levels.count is {settings.levels.count}")
     from hjepa import build, matches, sides
     from hjepa.tasks.badminton.opponents import Opponent
 
@@ -98,11 +113,25 @@ def match(
         scores.append(played)
         console.print(f"game {game + 1}: {played.points[0]} : {played.points[1]}")
     rallies = [rally for score in scores for rally in score.rallies]
-    _write(out, rallies, [score.points for score in scores], video, console, us.spec)
+    _write(out, rallies, [score.points for score in scores], video, console, us.spec, settings)
+
+
+def _high(levels: int) -> HighName:
+    if levels == 1:
+        raise ConfigError(
+            "levels.count is 1: a rally is played with 2 (the stroke alone) or 3 levels (the rally as well)"
+        )
+    return HighName.hjepa if levels == 3 else HighName.plain
 
 
 def _write(
-    out: Path, rallies: list[Rally], points: list[tuple[int, int]], video: bool, console: Console, spec: Any
+    out: Path,
+    rallies: list[Rally],
+    points: list[tuple[int, int]],
+    video: bool,
+    console: Console,
+    spec: Any,
+    settings: Config,
 ) -> None:
     import numpy as np
 
@@ -125,6 +154,7 @@ def _write(
         write_strokes(part / "strokes.csv", matches.as_rallies(rallies))
         plots.shots(part / "shots.png", [[(s.side, s.type, s.land_m) for s in rally.strokes] for rally in rallies])
         (part / "match.json").write_text(json_format.dumps(figures, indent=1), encoding="utf-8")
+        files.write_config(part, settings)
         if video:
             from hjepa.viewer import rally_film
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any, NamedTuple, get_args
 
 import typer
 
-from hjepa.config import AGENTS, TaskSection, find, load, task_name
+from hjepa.composition import Change
+from hjepa.config import AGENTS, TaskSection, find, load, task_name, trace
 from hjepa.config import Config as Settings
 from hjepa.errors import ConfigError, DataError, nearest
 from hjepa.tasks import catalog
-from hjepa.typed_yaml import Section, read
+from hjepa.typed_yaml import Section
 
 FEEDS = get_args(TaskSection.model_fields["feed"].annotation)
 
@@ -21,6 +22,14 @@ Config = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration by 
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change a key: --set low.iterations=4 task.seed=3. May be repeated."),
+]
+SetFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--set-file",
+        metavar="FILE",
+        help="A .yaml file of what differs, laid over CONFIG before --set. May be repeated: later wins.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of strokes, world and agent.")]
 RobotOrFile = Annotated[
@@ -79,19 +88,26 @@ class Chosen(NamedTuple):
     config: Section
 
 
-def other_task(config: str, sets: Sequence[str] | None, strokes: Mapping[str, object], **keys: object) -> Chosen | None:
+def other_task(
+    config: str,
+    sets: Sequence[str] | None,
+    strokes: Mapping[str, object],
+    files: Sequence[Path] | None = None,
+    **keys: object,
+) -> Chosen | None:
     """The plug-in that a configuration asks for, with it read; None: badminton, whose verbs these are.
 
-    strokes: options that only badminton has; ConfigError where one is given. keys: as for `changes`.
+    strokes: options that only badminton has; ConfigError where one is given. files: of --set-file. keys: as for
+    `changes`.
     """
-    name = task_name(config, sets or [])
+    name = task_name(config, [*(files or []), *(sets or [])])
     if name == catalog.OWN:
         return None
     task = catalog.find(name)
     for option, value in strokes.items():
         if value is not None:
             raise ConfigError(f"--{option}: task '{name}' has no such option; allowed: leave it out")
-    return Chosen(task, read(task.schema, find(config), changes(sets, **keys)))
+    return Chosen(task, trace(task.schema, find(config), [*(files or []), *changes(sets, **keys)]).value)
 
 
 def badminton_only(**given: Any) -> None:
@@ -125,9 +141,12 @@ def check_clock(name: str | None) -> str | None:
     return name
 
 
-def settings(config: str, overrides: Sequence[str]) -> Settings:
-    """The configuration, and its feed file read once: mistakes are answered before anything heavy is imported."""
-    loaded = load(config, overrides)
+def settings(config: str, overrides: Sequence[str], files: Sequence[Change] | None = None) -> Settings:
+    """The configuration, and its feed file read once: mistakes are answered before anything heavy is imported.
+
+    files: what is laid over CONFIG before the overrides.
+    """
+    loaded = load(config, overrides, files or [])
     if loaded.task.feed_csv:
         from hjepa.tasks.badminton.feeds import read_feed_csv
 

@@ -55,6 +55,7 @@ class ReachTask:
         _warn(console, config, run.figures)
         with files.whole(asked.out) as folder:
             (folder / "summary.json").write_text(run.figures.to_json(), encoding="utf-8")
+            files.write_config(folder, config)
             if asked.video:
                 from hjepa.tasks.reach.film import write_film
 
@@ -74,7 +75,7 @@ class ReachTask:
         console.print(_table([run.figures]))
         _warn(console, config, run.figures)
         if asked.json is not None:
-            files.write_text(asked.json, run.figures.to_json())
+            files.write_text(asked.json, files.with_config(run.figures.to_json(), config))
             console.print(f"written: {asked.json}")
 
     def collect(self, config: ReachSettings, asked: Asked) -> None:
@@ -89,6 +90,7 @@ class ReachTask:
             kept = collect_babble(
                 spec, WORLD, folder, babble, workers=asked.workers, progress=lambda done, total: report(done, total, {})
             )
+        files.write_config(folder, config)
         console.print(f"{kept} ticks of {spec.name}'s babbling in {folder}")
 
     def train(self, config: ReachSettings, asked: Asked) -> None:
@@ -111,6 +113,7 @@ class ReachTask:
             path = train_babbled(
                 spec, babble, moving, run, out, asked.out / weights_path(config).name, progress=report, writer=writer
             )
+        files.write_config(out, config)
         console.print(f"weights: {path}\ncurves: tensorboard --logdir {out / 'curves'}")
 
 

@@ -71,6 +71,7 @@ def train(
     small: quick.Quick = False,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Train a level, or `bc`; shows loss, k-step error against copy-last and embedding rank, and logs to TensorBoard.
@@ -87,7 +88,7 @@ def train(
         sets, out, workers = quick.sets(config, sets, quick.TRAINED), quick.apart(out), 1
         data = quick.data(data, config, sets) if data or level is LevelName.low else None
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"device": device}, **keys)
+    other = options.other_task(config, sets, {"device": device}, set_files, **keys)
     if other is not None:
         if recordings:
             data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
@@ -98,7 +99,7 @@ def train(
             "--from: badminton's low level learns from swings of the simulator; allowed: rally, or reach, or your task"
         )
     files.check_folder(out)
-    settings = load(config, options.changes(sets, **keys))
+    settings = load(config, options.changes(sets, **keys), set_files or [])
     folder = data or (out / "clone" if level is LevelName.bc else DATA)
     if level is LevelName.low and not folder.is_dir():
         raise DataError(f"--data {folder}: no such folder; fill it with `{quick.filling(folder, small)}`")
@@ -114,6 +115,8 @@ def train(
             level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
             device=device or "auto", quick=small,
         )  # fmt: skip
+    if options.first_of_ranks():
+        files.write_config(out, settings)
     console.print(f"weights: {weights}\ncurves: tensorboard --logdir {out / 'curves'}")
 
 

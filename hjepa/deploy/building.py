@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from hjepa import __version__, build, provenance
+from hjepa import __version__, build
 from hjepa import config as settings
+from hjepa.benches.host import versions
 from hjepa.config import Config
 from hjepa.deploy import bundle as bundles
 from hjepa.deploy import compiled, goldens, signing
 from hjepa.errors import BundleError
 from hjepa.models.layers import for_search
-from hjepa.planning.objectives import LowWeights
-from hjepa.planning.stroke_planner import limits_of
+from hjepa.planning.held import limits_of
 from robots.spec import load_spec
 
 WEIGHTS = ("low", "high")
@@ -44,16 +44,16 @@ def make(
     where, secret = bundles.check_device(device), key or signing.own_key()
     signing.sign(b"", secret)  # a key that cannot sign is found before the compiler has worked for minutes
     machine, spec = bundles.here(where), load_spec(config.robot.name)
-    if config.agent.name not in build.HIERARCHICAL or config.high.feint:
+    if not build.two_levels(config) or config.high.feint:
         raise BundleError(
             f"agent '{config.agent.name}'{' with feints' if config.high.feint else ''} cannot be bundled; allowed: "
-            f"{', '.join(build.HIERARCHICAL)}, high.feint false"
+            f"{', '.join(build.HIERARCHICAL)}, levels.count 2, high.feint false"
         )
     out = out.absolute()
     bundles.check_free(out, force)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = bundles.Manifest(
-        bundles.FORMAT, __version__, provenance.versions(), commit(), now, spec.identity, machine,
+        bundles.FORMAT, __version__, versions(), commit(), now, spec.identity, machine,
         "compiled" if compile_programs else "recorded", {},
     )  # fmt: skip
     try:
@@ -92,8 +92,7 @@ def low_programs(config: Config, device: str) -> Mapping[str, compiled.Program]:
     """What the configuration's low level computes, on a device, not compiled yet."""
     spec = load_spec(config.robot.name)
     level: Any = for_search(build.low_bundle(config, spec).level).to(torch.device(device))
-    weights = LowWeights(**config.low.weights.model_dump())
-    return compiled.programs(level, limits_of(spec, level.codec.low.device), weights, spec.joints)
+    return compiled.programs(level, limits_of(spec, level.codec.low.device), spec.joints)
 
 
 def commit() -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hjepa.errors import BundleError
 from hjepa.planning.compiled import compile_file, loaded
-from hjepa.planning.objectives import Limits, LowWeights
+from hjepa.planning.objectives import Limits
 from hjepa.planning.programs import Call, Function, Iteration, LowPrograms, Residuals, example, plain
 
 MOST_ROWS, MOST_CANDIDATES = 4096, 256
@@ -46,14 +46,14 @@ class Program:
         return tuple({0: rows} if k in self.rows else None for k in range(len(self.inputs)))
 
 
-def programs(level: Any, limits: Limits, weights: LowWeights, joints: int) -> dict[str, Program]:
+def programs(level: Any, limits: Limits, joints: int) -> dict[str, Program]:
     """All that a low level computes while it plans, by name; sizes are those of a robot of so many joints."""
-    shapes, straight = example(level, joints), plain(level, limits, weights)
-    residuals = Residuals(level, limits, weights)
+    shapes, straight = example(level, joints), plain(level, limits)
+    residuals = Residuals(level, limits)
     iteration = Iteration(residuals)
     with torch.no_grad():
         count = residuals(*shapes.residuals(1)).shape[1]
-    scored, searched = (0, 6, 7), (0, 1, 2, 3, 4, 5, 6, 7, 14, 15)
+    scored, searched = (0, 7, 8), (0, 1, 2, 3, 4, 5, 6, 7, 15, 16)
     return {
         "see": Program(Call(level, straight.see), shapes.see),
         "decode": Program(Call(level, straight.decode), shapes.decode),

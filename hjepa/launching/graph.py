@@ -22,6 +22,7 @@ from hjepa.typed_yaml import Problems, Section, key, read
 
 Role = Literal["driver", "high", "low", "conductor", "recorder", "command"]
 ON_BUS = ("driver", "high", "low")  # they answer `get_status`
+LEVELS = ("high", "low")
 FACTORIES = {role: f"hjepa.factories:make_{'world' if role == 'driver' else role}" for role in ON_BUS}
 OWN = "graph."  # overrides that change the graph
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")  # names files and sockets, whose paths are short
@@ -114,14 +115,20 @@ def names() -> list[str]:
     return sorted(path.stem for path in configuration.resource("launch").glob("*.yaml"))
 
 
-def load(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Plan:
-    """Graph by name or file; ConfigError with file and line of every mistake."""
+def load(name_or_file: str | Path, overrides: Sequence[str] = (), files: Sequence[Path] = ()) -> Plan:
+    """Graph by name or file; ConfigError with file and line of every mistake.
+
+    files: what differs from the configuration; over what the graph sets itself, under the overrides.
+    """
     file = _find(name_or_file)
     own = [text.removeprefix(OWN) for text in overrides if text.startswith(OWN)]
     graph = read(GraphSection, file, own, _check)
-    changes = [*graph.set, f"run.clock={graph.clock}"]
+    changes: list[str | Path] = [*graph.set, *files, f"run.clock={graph.clock}"]
     changes += [text for text in overrides if not text.startswith(OWN)]
-    return Plan(graph, configuration.load(graph.config, changes), file)
+    chosen = configuration.trace(Config, configuration.find(graph.config), changes).value
+    if chosen.levels.count != 2 and any(node.role in LEVELS for node in graph.nodes.values()):
+        raise ConfigError(f"levels.count is {chosen.levels.count}: nodes high and low are two levels; allowed: 2")
+    return Plan(graph, chosen, file)
 
 
 def bus_config(plan: Plan, base: str, keys: str = "") -> BusConfig:

@@ -24,6 +24,7 @@ import msgspec
 from hjepa.bus.node import BusConfig, Party
 from hjepa.bus.processes import EXIT_ERROR
 from hjepa.bus.security import load_keys, write_command_key
+from hjepa.config import resolved
 from hjepa.errors import ConfigError, nearest
 from hjepa.launching import keeper, runtime
 from hjepa.launching.child import Log
@@ -82,7 +83,9 @@ def run(plan: Plan, logs: Path, only: Sequence[str] = (), view: View | None = No
         if ipc and not plan.graph.bus.keys:
             write_command_key(sockets)  # this graph's own
         bus = bus_config(plan, base.replace("{folder}", str(sockets)), keys.replace("{folder}", str(sockets)))
-        with Supervisor(plan, local, bus, sockets, run_folder(logs / plan.graph.name), view or View()) as supervisor:
+        folder = run_folder(logs / plan.graph.name)
+        (folder / "config.yaml").write_text(resolved(plan.config, sys.argv), encoding="utf-8")
+        with Supervisor(plan, local, bus, sockets, folder, view or View()) as supervisor:
             return supervisor.run()
 
 

@@ -44,6 +44,7 @@ class SlowContext:
 
     def forget(self) -> None:
         """Nothing is known of the world but that it is usually the nominal one."""
+        self.surprise = float("nan")  # of the last stroke learned from, see `learn`
         self._evidence = self.grid.new_zeros(len(self.grid))
         self._set()
 
@@ -53,17 +54,25 @@ class SlowContext:
         return self._estimate
 
     def learn(self, z: Tensor, m: Tensor, to_go_s: Tensor, outcome: Tensor) -> None:
-        """One stroke: z (1, D + C + POSE), m (1, M), to go (1, 1), and what followed (1, E)."""
+        """One stroke: z (1, D + C + POSE), m (1, M), to go (1, 1), and what followed (1, E).
+
+        Leaves in `surprise` how far that lay from what was expected: root mean square of G numbers, each in its doubt;
+        about 1 in a world that is known.
+        """
         n = len(self.grid)
         ahead, _ = self.level.foresee(
             self.level.in_context(z.expand(n, -1), self.grid), m.expand(n, -1), to_go_s.expand(n, 1)
         )
         gap = (self.level.goal_of(ahead) - self.level.goal_of(outcome)) @ self.doubt.T  # (S, G)
         G = gap.shape[1]
+        self.surprise = float((self._belief() * (gap**2).mean(-1)).sum().sqrt())
         cost = TRUST * 0.5 * (FREEDOM + G) * torch.log1p((gap**2).sum(-1) / FREEDOM)
         self._evidence = self.fade * self._evidence + cost - cost.min()
         self._set()
 
     def _set(self) -> None:
-        energy = 0.5 * (self.grid**2).sum(-1) + self._evidence
-        self._estimate = (torch.softmax(-energy, dim=0)[:, None] * self.grid).sum(0, keepdim=True)
+        self._estimate = (self._belief()[:, None] * self.grid).sum(0, keepdim=True)
+
+    def _belief(self) -> Tensor:
+        """(S,)."""
+        return torch.softmax(-0.5 * (self.grid**2).sum(-1) - self._evidence, dim=0)

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from hjepa import stroke
 from hjepa.planning.gradient import Descent, GaussNewton
+from hjepa.planning.held import Committed, Found, Scorer
 from hjepa.planning.objectives import LowWeights, Situation
-from hjepa.planning.programs import Fused, LowPrograms, plain
+from hjepa.planning.programs import Fused
 from hjepa.planning.starts import passed
-from hjepa.planning.stroke_planner import Committed, Found, Scorer, StrokePlanner
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 
 
@@ -71,16 +72,14 @@ class FeintPlanner(StrokePlanner):
         *args: Any,
         observer: Watches,
         feint: FeintConfig = FeintConfig(),
-        gentle: LowPrograms | None = None,
         **more: Any,
     ) -> None:  # noqa: B008
-        """gentle: programs with `softened` weights (None: plainly)."""
         self.observer, self.feint = observer, feint
         super().__init__(*args, **more)
-        self._gentle = gentle or plain(self.level, self.limits, softened(self.weights, feint))
 
     def _soft(self, situation: Situation) -> Fused:
-        return Fused(self._gentle, self._box, self._count, situation)
+        gentle = softened(self.weights, self.feint).tensor(self.device)
+        return Fused(self.programs, self._box, self._count, gentle, situation)
 
     def reset(self, seed: int = 0) -> None:
         """Forget the last stroke."""

@@ -13,7 +13,7 @@ inside the court. Implements protocols.HighLevel. Legend: C candidates, D upper 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,12 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hjepa.planning.tuned import check_weights
 from hjepa.protocols import Reachability
-from hjepa.types import NS, Array, Goal, Observation
+from hjepa.types import NS, Array, Goal, Observation, Weighed
 
 USUAL_MARGIN_M = 0.30  # real strokes that land nearer to a line are no examples; those of a lob need to be deep
 NET_M, HALF_LENGTH_M, HALF_SINGLES_M = 1.524, 6.70, 2.59  # BWF Law 1; planning knows no task
 NEAR = 1.0  # 99 % of real strokes are nearer than this to a macro-action of the codebook, in units of AIM
+TUNABLE = ("win", "support", "name", "reach", "mixing")  # weights of HighPlanConfig
 AIM = torch.tensor([2.0, 1.7, 0.4])  # of placement (m, m) and tempo (s): about a standard deviation of real strokes
 
 
@@ -113,10 +115,14 @@ class Candidates(NamedTuple):
         picked = (tuple(np.array(part)[index].tolist()) if part is self.types else part[index] for part in self)
         return Candidates(*picked)  # type: ignore[arg-type]  # each column stays what it is
 
-    def value(self, config: HighPlanConfig) -> Array:
-        """Energy (C,) without reachability and mixing."""
+    def terms(self, config: HighPlanConfig) -> dict[str, Array]:
+        """Terms (C,) of the energy that ask nobody."""
         odds = np.log(self.win) - np.log1p(-self.win)
-        return -config.win * odds - config.support * self.log_prior - config.name * np.log(self.named)
+        return {
+            "win": -config.win * odds,
+            "support": -config.support * self.log_prior,
+            "name": -config.name * np.log(self.named),
+        }
 
 
 class Incoming(NamedTuple):
@@ -144,6 +150,7 @@ class HighPlanner:
         self.model, self.types, self.config, self.feet = model, tuple(types), config, feet
         self._seed = self._decisions = 0
         self._decided = False
+        self._told: Weighed | None = None
         self._able = torch.tensor([not config.shots or name in config.shots for name in self.types])
         self._allowed = _inside(model.codebook[:, 1:3], config)
         kinds = model.codebook[:, 0].long().unique()
@@ -256,10 +263,28 @@ class HighPlanner:
 
     def energies(self, candidates: Candidates, reach: Array) -> Array:
         """(C,) with the low level's energies (C,) and this stroke's draw of the mixed strategy."""
+        return np.asarray(sum(self.terms(candidates, reach).values()))
+
+    def terms(self, candidates: Candidates, reach: Array) -> dict[str, Array]:
+        """The terms (C,) of that energy."""
         c = self.config
         rng = np.random.default_rng(self._seed)  # the same stroke, the same draw, whatever was played before
         noise = rng.gumbel(size=len(self._allowed))[candidates.codes.astype(np.int64)]
-        return candidates.value(c) + c.reach * reach - c.mixing * noise
+        return candidates.terms(c) | {"reach": c.reach * reach, "mixing": -c.mixing * noise}
+
+    def tunable(self) -> dict[str, float]:
+        """Weights of the decision by name."""
+        return {name: getattr(self.config, name) for name in TUNABLE}
+
+    def tune(self, values: dict[str, float]) -> None:
+        """Other weights, from the next decision on."""
+        check_weights(values, TUNABLE)
+        changed: dict[str, Any] = dict(values)
+        self.config = replace(self.config, **changed)
+
+    def weighed(self) -> Weighed | None:
+        """What the latest decision was between."""
+        return self._told
 
     def choose(self, candidates: Candidates, reach: Array) -> int:
         """Index of the candidate of least energy."""
@@ -271,10 +296,12 @@ class HighPlanner:
             return None
         found = self.candidates(*flight_window(observation, self.config.window), self.feet(observation))
         found = found.rows(np.argsort(self.energies(found, 0.0 * found.win), kind="stable")[: self.config.shortlist])
-        energies = self.energies(found, reachability(found.embeddings, found.roots))
+        terms = self.terms(found, reachability(found.embeddings, found.roots))
+        energies = np.asarray(sum(terms.values()))
         i = int(np.argmin(energies))
         self._decided = True
         self._decisions += 1
+        self._told = Weighed(self._decisions, "\n".join(found.types), found.target_xy_m, energies, **terms)
         return Goal(
             id=self._decisions,
             stamp_ns=observation.stamp_ns,

@@ -11,7 +11,7 @@ R residuals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -23,7 +23,7 @@ TIP_M = 0.15  # from the racket's centre to its tip
 FOLLOW_S = 0.08  # a racket goes on for hardly more than this time at its speed (nine of ten recorded swings)
 NET_CLEAR_M = 0.10
 NET_MARGIN_M = 0.25  # three times the error of the predicted height at the net
-WAY_SHARES = torch.tensor([0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0])[:, None, None]  # instants of the way looked at
+WAY_SHARES = 7  # instants of the way looked at: 0.15 of it, 0.3, ... 0.9, and its end
 TIME_S = 0.2  # one search unit of time to go
 
 
@@ -53,6 +53,10 @@ class LowWeights:
     effort: float = 0.15  # share of the acceleration limits
     haste: float = 0.9  # share of the speed limits at the contact: slow rackets err less and spend less
     prior: float = 0.05
+
+    def tensor(self, device: torch.device | None = None) -> Tensor:
+        """(W,) in the order of the fields, as programs take them."""
+        return torch.tensor(astuple(self), dtype=torch.float32, device=device)
 
 
 class Limits(NamedTuple):
@@ -124,7 +128,7 @@ def search_box(codec: Any, limits: Limits) -> tuple[Tensor, Tensor]:
 
 
 class StrokeResidual:
-    """Residuals of candidate strokes in one situation; `goal`: what is wanted, if not the situation's embedding."""
+    """Residuals of candidate strokes in one situation."""
 
     def __init__(
         self,
@@ -133,10 +137,12 @@ class StrokeResidual:
         weights: LowWeights,
         situation: Situation,
         goal: GoalTerm | None = None,
+        box: tuple[Tensor, Tensor] | None = None,
     ) -> None:
+        """goal: what is wanted, if not the situation's embedding; box: search_box, if it was made before."""
         self.level, self.limits, self.weights, self.situation = level, limits, weights, situation
         self.goal: GoalTerm = goal or EmbeddingGoal(level, situation.goal, situation.root)
-        self.low, self.high = search_box(level.codec, limits)
+        self.low, self.high = search_box(level.codec, limits) if box is None else box
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, X) -> (N, R)."""
@@ -174,8 +180,9 @@ class StrokeResidual:
         way = motion.solve(s.q, s.dq, s.ddq, event.q_rad, event.dq_rad_s, duration_s, event.before_s)
         use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
         # the driver clips what leaves a joint's range, and the hit with it: the whole way counts, its ends included
-        shares = WAY_SHARES.to(duration_s.device)
-        times = torch.cat([(way.switch_s + 0.5 * way.ramp_s)[None], shares * way.duration_s])
+        # made on the device: what is captured as a CUDA graph takes nothing from the host
+        shares = (0.15 * torch.arange(1, WAY_SHARES + 1, device=duration_s.device)).clamp(max=1.0)
+        times = torch.cat([(way.switch_s + 0.5 * way.ramp_s)[None], shares[:, None, None] * way.duration_s])
         path, speed, _ = motion.evaluate(way, times)  # (W + 1, N, J)
         use_v = torch.maximum(speed[0].abs(), speed[-1].abs()) / lim.dq_max  # the peak, as in motion.peak_speed
         outside = ((path - lim.q_max).clamp(min=0.0) + (lim.q_min - path).clamp(min=0.0)).amax(dim=0)

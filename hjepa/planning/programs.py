@@ -16,35 +16,38 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.planning.gradient import Iterate, beginning, iterate
-from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual, search_box
 
 Function = Callable[..., Any]
 
 
 class LowPrograms(NamedTuple):
-    """The functions; situation: the tensors of `tensors(Situation)`, goal and root with as many rows as x or one."""
+    """The functions; situation: the tensors of `tensors(Situation)`, goal and root with as many rows as x or one;
+    weights (W,): LowWeights.tensor(), so that they may change while the level plans."""
 
     see: Function  # window (1, K, 3), mask (1, K), q, dq (1, J) -> z
     decode: Function  # m (1, M) -> ContactEvent
     foresee: Function  # z, x (1, X) -> outcome (1, E), landing point (1, 2)
-    residuals: Function  # x (N, X), *situation -> (N, R)
-    iterate: Function  # *Iterate with C rows, low, high (C, X), sizes (2,), *situation -> Iterate
+    residuals: Function  # x (N, X), weights, *situation -> (N, R)
+    iterate: Function  # *Iterate with C rows, low, high (C, X), sizes (2,), weights, *situation -> Iterate
 
 
 class Residuals(nn.Module):
-    """StrokeResidual with the situation's parts as arguments."""
+    """StrokeResidual with the weights and the situation's parts as arguments."""
 
-    def __init__(self, level: nn.Module, limits: Limits, weights: LowWeights) -> None:
+    def __init__(self, level: Any, limits: Limits) -> None:
         super().__init__()
-        self.level, self.weights = level, weights
+        self.level = level
         for name, limit in limits._asdict().items():
             self.register_buffer(name, limit.clone())
+        self.box = search_box(level.codec, limits)  # made once: a CUDA graph takes nothing from the host
 
-    def forward(self, x: Tensor, *situation: Any) -> Tensor:
+    def forward(self, x: Tensor, weights: Tensor, *situation: Any) -> Tensor:
         """(N, X) -> (N, R)."""
         level: Any = self.level
         limits = Limits(*(getattr(self, name) for name in Limits._fields))
-        return StrokeResidual(level, limits, self.weights, Situation(*situation))(x)
+        each: Any = weights.unbind()  # numbers, but for torch
+        return StrokeResidual(level, limits, LowWeights(*each), Situation(*situation), box=self.box)(x)
 
 
 class Iteration(nn.Module):
@@ -55,9 +58,9 @@ class Iteration(nn.Module):
         self.residuals = residuals
 
     def forward(self, x: Tensor, best: Tensor, energy: Tensor, residuals: Tensor, jacobian: Tensor, damping: Tensor,
-                low: Tensor, high: Tensor, sizes: Tensor, *situation: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
-        """Iterate's parts, box, sizes and situation -> Iterate's parts."""
-        *own, goal, root = situation
+                low: Tensor, high: Tensor, sizes: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:  # fmt: skip
+        """Iterate's parts, box, sizes, weights and situation -> Iterate's parts."""
+        *own, goal, root = rest
         parts = (*own, _spread(goal, x), _spread(root, x))
         before = Iterate(x, best, energy, residuals, jacobian, damping)
         return tuple(iterate(lambda probes: self.residuals(probes, *parts), before, low, high, sizes))
@@ -87,6 +90,7 @@ class Example(NamedTuple):
     see: tuple[Tensor, ...]
     decode: tuple[Tensor, ...]
     foresee: tuple[Tensor, ...]
+    weights: Tensor
     situation: tuple[Tensor, ...]
     size: int  # X
 
@@ -97,12 +101,12 @@ class Example(NamedTuple):
     def residuals(self, rows: int) -> tuple[Tensor, ...]:
         """Of so many rows."""
         *own, goal, root = self.situation
-        return self.x(rows), *own, goal.repeat(rows, 1), root.repeat(rows, 1, 1)
+        return self.x(rows), self.weights, *own, goal.repeat(rows, 1), root.repeat(rows, 1, 1)
 
     def iterate(self, rows: int, count: int) -> tuple[Tensor, ...]:
         """Of so many candidates; count: R."""
-        x, *situation = self.residuals(rows)
-        return *beginning(x, 0.03, count), x - 9.0, x + 9.0, x.new_tensor([0.02, 0.6]), *situation
+        x, *rest = self.residuals(rows)
+        return *beginning(x, 0.03, count), x - 9.0, x + 9.0, x.new_tensor([0.02, 0.6]), *rest
 
 
 def example(level: Any, joints: int) -> Example:
@@ -111,7 +115,8 @@ def example(level: Any, joints: int) -> Example:
     q = zeros(1, joints)
     parts = Situation(zeros(1, c.state), q, q, q, 0.0, zeros(1, c.goal), zeros(1, c.goal, c.goal))
     see = (zeros(1, c.window, 3), zeros(1, c.window) + 1.0, q, q)
-    return Example(see, (zeros(1, X - 1),), (zeros(1, c.state), zeros(1, X)), tensors(parts), X)
+    weights = LowWeights().tensor(zeros(1).device)
+    return Example(see, (zeros(1, X - 1),), (zeros(1, c.state), zeros(1, X)), weights, tensors(parts), X)
 
 
 def tensors(s: Situation) -> tuple[Tensor, ...]:
@@ -119,17 +124,17 @@ def tensors(s: Situation) -> tuple[Tensor, ...]:
     return (s.z, s.q, s.dq, s.ddq, s.z.new_tensor(s.latency_s), s.goal, s.root)
 
 
-def plain(level: Any, limits: Limits, weights: LowWeights) -> LowPrograms:
+def plain(level: Any, limits: Limits) -> LowPrograms:
     """As the level computes it."""
-    residuals = Residuals(level, limits, weights)
+    residuals = Residuals(level, limits)
     outcome = lambda z, x: _outcome(level, z, x)  # noqa: E731
     return LowPrograms(level.see, level.codec.decode, outcome, residuals, Iteration(residuals))
 
 
-def recorded(level: Any, limits: Limits, weights: LowWeights, joints: int) -> LowPrograms:
+def recorded(level: Any, limits: Limits, joints: int) -> LowPrograms:
     """Recorded as TorchScript, for a robot of so many joints."""
     shapes = example(level, joints)
-    made, residuals = plain(level, limits, weights), Residuals(level, limits, weights)
+    made, residuals = plain(level, limits), Residuals(level, limits)
     rows = shapes.residuals(2)
     count = residuals(*rows).shape[1]
     return LowPrograms(
@@ -164,11 +169,13 @@ class Fused:
     """Residuals of candidate strokes by such functions: one situation, or one for each of C candidates (their goals and
     roots). A Residual, with the `step` that GaussNewton looks for."""
 
-    def __init__(self, programs: LowPrograms, box: tuple[Tensor, Tensor], count: int, situation: Situation) -> None:
-        """box: low and high (X,) of the search; count: R."""
+    def __init__(
+        self, programs: LowPrograms, box: tuple[Tensor, Tensor], count: int, weights: Tensor, situation: Situation
+    ) -> None:
+        """box: low and high (X,) of the search; count: R; weights (W,)."""
         self._programs, self._count, self.situation = programs, count, situation
         self.low, self.high = box[0], box[1].clone()
-        self._parts = tensors(situation)
+        self._parts = weights, *tensors(situation)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, X) -> (N, R); with C goals, N = k C, and k rows in turn belong to each."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hjepa.planning.stroke_planner import Scorer, StrokePlanner
+from hjepa.planning.held import Scorer
+from hjepa.planning.stroke_planner import StrokePlanner
 
 
 class Spent:

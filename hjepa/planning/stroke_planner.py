@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,22 +19,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
+from hjepa.planning.considering import considered
 from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.held import (
+    SHAPE,
+    Committed,
+    Decided,
+    Found,
+    Look,
+    Scorer,
+    as_array,
+    half_square,
+    latest_switch,
+    limits_of,
+    residual_count,
+)
 from hjepa.planning.objectives import (
     TIME_S,
     GoalTerm,
-    Limits,
     LowWeights,
     Situation,
     StrokeResidual,
     own_residuals,
     search_box,
 )
-from hjepa.planning.programs import Fused, LowPrograms, example, plain
-from hjepa.planning.protocols import Plan, Planner, Residual
+from hjepa.planning.programs import Fused, LowPrograms, plain
+from hjepa.planning.protocols import Plan, Planner
 from hjepa.planning.starts import Ranked, Ready, Starts, passed
-from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
+from hjepa.planning.tuned import check_weights
+from hjepa.types import NS, Array, Considered, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
 
 
 @dataclass(frozen=True)
@@ -63,45 +77,6 @@ class LowPlanConfig:
     joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
 
 
-class Scorer(Residual, Protocol):
-    """A residual that also sums itself up."""
-
-    def energy(self, x: Tensor) -> Tensor: ...
-
-
-class Committed(NamedTuple):
-    """The plan in force."""
-
-    goal_id: int
-    x: Tensor  # (X,), time to go counted from `stamp_ns`
-    stamp_ns: int
-    event_ns: int
-    command: JointTrajectory
-    own: float  # share of the energy that the own body had when the command was made
-    spares: Tensor  # (C, X) other starts of the last search, same stamp
-
-
-class Found(NamedTuple):
-    """What a search came to."""
-
-    x: Tensor  # (X,)
-    energy: float
-    own: float  # share of the energy that the own body has
-    spares: Tensor  # (C, X)
-    kept: bool = False  # x is the one in force
-
-
-SHAPE = -2  # index in x of the number that names the switch of the motion
-LATEST_SWITCH = 0.72  # of the time to go: a motion's first phase takes at least the rest
-
-
-class Look(NamedTuple):
-    """The last look at a shuttle before its event."""
-
-    z: Tensor  # (1, D + C + POSE)
-    stamp_ns: int
-
-
 class StrokePlanner:
     """One stroke at a time; `reset` forgets the last one, but not what it told about the world (`context`)."""
 
@@ -124,10 +99,11 @@ class StrokePlanner:
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
+        self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
         self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
-        self.programs = programs or plain(level, self.limits, weights)
+        self.programs = programs or plain(level, self.limits)
         self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
         self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
         self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
@@ -142,6 +118,7 @@ class StrokePlanner:
         self._tally = 0  # candidates scored for the latest plan
         self._began = 0.0  # when the latest plan was asked for
         self._unread: tuple[int, Tensor, Found, int] | None = None  # the latest decision, before it was asked for
+        self._decided: Decided | None = None
         self._look: Look | None = None
         self._past: tuple[Committed, Observation] | None = None  # an event that is over, and what is seen of it
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
@@ -161,7 +138,7 @@ class StrokePlanner:
             self._unread = None
             with torch.no_grad():
                 self._expected, landing = self.programs.foresee(z, found.x[None])
-            m, xy = _array(found.x[:-1]), _array(landing[0])
+            m, xy = as_array(found.x[:-1]), as_array(landing[0])
             mflop = self.flop * scored / 1e6
             self._explained = MotorPlan(goal_id, m, found.energy, scored, 0.0, xy, mflop)
         return self._explained
@@ -171,6 +148,31 @@ class StrokePlanner:
         """Outcome embedding (1, E) that the latest decision expects; None before the first."""
         self.explain()
         return self._expected
+
+    def considered(self) -> Considered | None:
+        """The latest plan beside mode 1's proposals; None if it has been asked for already."""
+        said, self._decided = self._decided, None
+        if said is None:
+            return None
+        with torch.no_grad():
+            others = self.starts.propose(said.z, said.goal, said.joints).flatten(0, 1)
+        return considered(
+            self.level, said.residual, said.z, said.found.x, said.found.energy, others, goal_id=said.goal_id,
+            stamp_ns=said.stamp_ns, surprise=float("nan") if self.context is None else self.context.surprise,
+        )  # fmt: skip
+
+    def tunable(self) -> dict[str, float]:
+        """Weights of the energy by name."""
+        return asdict(self.weights)
+
+    def tune(self, values: dict[str, float]) -> None:
+        """Other weights; the plan in force is weighed by them too, so the next search may replace it at any energy."""
+        known = self.tunable()
+        check_weights(values, known)
+        self.weights = replace(self.weights, **values)
+        self._scale = self.weights.tensor(self.device)
+        if self._committed is not None:
+            self._committed = self._committed._replace(own=float("inf"))
 
     def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array:
         """Energy (C,) of a short search for each candidate goal (C, G), weighed by roots (C, G, G)."""
@@ -194,7 +196,7 @@ class StrokePlanner:
                 found = GaussNewton().descend(residual, x, c.reach_iterations, budget=left)
                 x, energy = found.x, found.energy
                 self.starts.ready = Ready(goals, x, observation.stamp_ns)
-            return _array(energy)
+            return as_array(energy)
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
@@ -213,10 +215,21 @@ class StrokePlanner:
             situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
             found = self._search(residual, z, g, joints, old, observation.stamp_ns)
+        self._decided = Decided(goal.id, observation.stamp_ns, residual, z, g[:1], joints, found)
         self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
+
+    def objective(self, observation: Observation, goal: Goal) -> Scorer:
+        """The energy that `plan` would minimise for the goal now; nothing is decided. Its x is a plan's latent and
+        time to go / TIME_S."""
+        self._learn()
+        with torch.no_grad():
+            z, _ = self._encode(observation)
+            own = self._tensor(goal.embedding[None]), self._tensor(goal.root[None])
+            situation = self._situation(observation, z, *own, self.config.latency_s)
+            return self._residual(situation, self.term(goal) if self.term else None)
 
     def _descend(
         self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None, spare: int = 0
@@ -289,10 +302,10 @@ class StrokePlanner:
         plan = self._descend(residual, warm, c.iterations)
         # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
         # the present state would ask for ever more acceleration as time runs out.
-        now = _half_square(plan.begun[: -self._own]) + old.own
+        now = half_square(plan.begun[: -self._own]) + old.own
         if plan.energy > now * (1.0 - c.accept_margin):
             return Found(warm[0], now, old.own, warm, kept=True)
-        own = _half_square(plan.residuals[-self._own :])
+        own = half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts)
 
     def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
@@ -301,7 +314,7 @@ class StrokePlanner:
         proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
         if not c.search:
-            own = _half_square(residual(proposals[:1])[0, -self._own :])
+            own = half_square(residual(proposals[:1])[0, -self._own :])
             return Found(proposals[0], float(energy[0]), own, proposals[:1])
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
         rough = self._descend(residual, proposals[: c.first_starts], half, spare=1)
@@ -309,7 +322,7 @@ class StrokePlanner:
         if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
             starts = torch.cat([starts, self._strayed(residual, proposals)[0]])
         plan = self._descend(residual, starts, c.first_iterations - half)
-        own = _half_square(plan.residuals[-self._own :])
+        own = half_square(plan.residuals[-self._own :])
         return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
 
     def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Ranked:
@@ -327,10 +340,10 @@ class StrokePlanner:
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
-        q, dq, before = (_array(part[0]) for part in self.programs.decode(x[None, :-1]))
+        q, dq, before = (as_array(part[0]) for part in self.programs.decode(x[None, :-1]))
         to_go_s = float(x[-1]) * TIME_S
         start_ns = stamp_ns + round(situation.latency_s * NS)
-        state = stroke.JointState(*(_array(part[0]) for part in (situation.q, situation.dq, situation.ddq)))
+        state = stroke.JointState(*(as_array(part[0]) for part in (situation.q, situation.dq, situation.ddq)))
         command = stroke.trajectory(
             state,
             stroke.Event(q, dq, before, to_go_s - situation.latency_s),
@@ -345,7 +358,7 @@ class StrokePlanner:
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
         if term is None:
-            return Fused(self.programs, self._box, self._count, situation)
+            return Fused(self.programs, self._box, self._count, self._scale, situation)
         return StrokeResidual(self.level, self.limits, self.weights, situation, term)
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
@@ -371,32 +384,3 @@ class StrokePlanner:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (self._tensor(part[None]) for part in state)
         return Situation(z, q, dq, ddq, latency_s, goal, root)
-
-
-def residual_count(level: Any, programs: LowPrograms, joints: int) -> int:
-    """R."""
-    shapes = example(level, joints)
-    with torch.no_grad():
-        return int(programs.residuals(shapes.x(1), *shapes.situation).shape[1])
-
-
-def latest_switch(codec: Any, x_time: Tensor) -> Tensor:
-    """Largest shape numbers (N,) for times to go (N,): a switch named earlier than now would be split anew at every
-    re-planning, and the motion would ask for more and more."""
-    before_s = LATEST_SWITCH * x_time * TIME_S
-    out: Tensor = (before_s.clamp(min=0.05).log() - codec.shape_mean) / codec.shape_std
-    return out
-
-
-def limits_of(spec: RobotSpec, device: torch.device | None = None) -> Limits:
-    """A RobotSpec's limits as tensors."""
-    arrays = (spec.q_min_rad, spec.q_max_rad, spec.dq_max_rad_s, spec.ddq_max_rad_s2)
-    return Limits(*(torch.tensor(a, dtype=torch.float32, device=device) for a in arrays))
-
-
-def _half_square(r: Tensor) -> float:
-    return float(0.5 * (r**2).sum())
-
-
-def _array(x: Tensor) -> Array:
-    return x.double().cpu().numpy()

@@ -108,13 +108,13 @@ class Tactician(HighPlanner):
         return found._replace(win=self.chances(found, np.asarray(feet_xy_m)).clip(1e-4, 1 - 1e-4))
 
     @torch.no_grad()
-    def energies(self, candidates: Candidates, reach: Array) -> Array:
+    def terms(self, candidates: Candidates, reach: Array) -> dict[str, Array]:
         """As a HighPlanner's, with chances of winning that know what may go wrong."""
         if not self.history or not self.tactics.covers:
-            return super().energies(candidates, reach)
+            return super().terms(candidates, reach)
         kind, target = (torch.from_numpy(x).float() for x in (candidates.macro[:, 0], candidates.target_xy_m))
         p = torch.sigmoid(self.errs(kind.long(), target, torch.from_numpy(reach).float())).double().numpy()
-        return super().energies(candidates._replace(win=(candidates.win * (1.0 - p)).clip(1e-4, 1 - 1e-4)), reach)
+        return super().terms(candidates._replace(win=(candidates.win * (1.0 - p)).clip(1e-4, 1 - 1e-4)), reach)
 
     @torch.no_grad()
     def chances(self, found: Candidates, feet_m: Array) -> Array:

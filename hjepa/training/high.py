@@ -40,6 +40,7 @@ def train_high(
     report: Report | None = None,
     writer: Writer | None = None,
     ranks: Ranks = ALONE,
+    model: HighConfig = HighConfig(),  # noqa: B008 (frozen value)
     limits: Mapping[str, float] = LIMITS,
 ) -> Path:
     """Both stages from scratch, or on from where a killed run stopped; returns the weights' path.
@@ -50,7 +51,7 @@ def train_high(
     c = config or HighTraining()
     c = replace(c, encoder=replace(c.encoder, seed=c.seed), rally=replace(c.rally, seed=c.seed))
     pool = build_pool("train", c.simulated, c.seed)
-    high = train_encoder(out, c.encoder, HighConfig(), pool, report, writer, ranks)
+    high = train_encoder(out, c.encoder, model, pool, report, writer, ranks)
     high = train_rally(high, c.rally, pool, out, report, writer, ranks)
     held = build_pool("val", c.held, c.seed)
     set_precision(high, held, c.seed)

@@ -18,9 +18,9 @@ from hjepa.arrays import load_arrays, save_arrays
 from hjepa.errors import WeightsError
 from hjepa.models.checkpoint import load_codec, save_codec
 from hjepa.models.cloned import CloneConfig, save_clone
-from hjepa.models.high import HighModel
+from hjepa.models.high import HighConfig, HighModel
 from hjepa.models.low import load_low
-from hjepa.models.rally import save_rally
+from hjepa.models.rally import RallyConfig, save_rally
 from hjepa.tasks.badminton.feeds import RandomFeedConfig, load_feed, random_feed
 from hjepa.tasks.badminton.rallies import Rallies, from_strokes, joined, load_rallies
 from hjepa.tasks.badminton.strokes import load_strokes
@@ -37,6 +37,7 @@ from hjepa.training.train_low import LowRun, train, with_seed
 from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
+DEFAULTS: Mapping[str, int] = {}  # no size is other than its default
 EVENTS, CODEC = "events.npz", "codec.safetensors"
 _FLIGHT_S = (0.6, 2.0)  # of random launches: wider than what is fed in evaluation
 
@@ -120,8 +121,9 @@ def train_high_level(
     ranks: Ranks = ALONE,
     run: HighTraining = HighTraining(),  # noqa: B008 (frozen value)
     limits: Mapping[str, float] = LIMITS,
+    sizes: Mapping[str, int] = DEFAULTS,
 ) -> Path:
-    """Train the high level on the real strokes; returns the path of the weights."""
+    """Train the high level on the real strokes; returns the path of the weights. sizes: of HighConfig's."""
     torch.set_num_threads(1)
     run = replace(run, seed=seed)
     first, total = run.encoder.steps, run.encoder.steps + run.rally.steps
@@ -130,7 +132,7 @@ def train_high_level(
         if progress:
             progress(step + 1 + (first if "support" in figures else 0), total, figures)
 
-    return train_high(out, run, report, writer, ranks, limits)
+    return train_high(out, run, report, writer, ranks, HighConfig(**sizes), limits)
 
 
 def train_rally_level(
@@ -140,8 +142,9 @@ def train_rally_level(
     writer: Any,
     played: Rallies | None = None,
     run: TacticsTraining = TacticsTraining(),  # noqa: B008 (frozen value)
+    sizes: Mapping[str, int] = DEFAULTS,
 ) -> Path:
-    """Train the rally level on the training matches' rallies, and on those `played` besides."""
+    """Train the rally level on the training matches' rallies, and on those `played`. sizes: of RallyConfig's."""
     run = replace(run, seed=seed)
     parts = [from_strokes(load_strokes(), "train")] + ([played] if played is not None else [])
 
@@ -150,7 +153,9 @@ def train_rally_level(
             progress(step + 1, run.steps, figures)
 
     rallies = joined(parts)
-    level = train_tactics(rallies, run, checkpoint=out / "tactics.pt", report=report, writer=writer)
+    level = train_tactics(
+        rallies, run, RallyConfig(**sizes), checkpoint=out / "tactics.pt", report=report, writer=writer
+    )
     figures = {"val_next_log_loss": float(next_log_loss(level, load_rallies().of("val")).mean())}
     path = out / "rally.safetensors"
     save_rally(path, level, {"training": asdict(run), "rallies": len(rallies.name), "figures": figures})
@@ -169,16 +174,18 @@ def train_low_level(
     flights: tuple[int, int] = (7000, 3000),
     ranks: Ranks = ALONE,
     alarm: bool = True,
+    sizes: Mapping[str, int] = DEFAULTS,
 ) -> Path:
     """Train the low level on the swings in `data`; returns the path of the weights.
 
-    flights: how many real and random ones the swings are paired with. WeightsError when probes say that the finished
-    level cannot tell contact, landing, net height or time of strokes it has not seen, unless `alarm` is off.
+    flights: how many real and random ones the swings are paired with. sizes: of LowConfig's; goals are as large as
+    the high level's embeddings. WeightsError when probes say that the finished level cannot tell contact, landing, net
+    height or time of strokes it has not seen, unless `alarm` is off.
     """
     swings = load_swings(data)
     x0, v0, _ = launches(*flights, seed)
     codec = load_codec(data / CODEC)
-    run = with_seed(run, seed)
+    run = with_seed(replace(run, model=replace(run.model, goal=high.config.latent, **sizes)), seed)
     path = train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer, ranks=ranks)
     alarms = load_low(path).header["alarms"]
     if alarms and alarm:

@@ -22,9 +22,9 @@ from hjepa.models.low import LowLevel
 from hjepa.models.motor import ContactEvent
 from hjepa.models.proposal import Proposal
 from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.held import SHAPE, latest_switch, limits_of
 from hjepa.planning.objectives import TIME_S, LowWeights, Situation, StrokeResidual
 from hjepa.planning.several import Several
-from hjepa.planning.stroke_planner import SHAPE, latest_switch, limits_of
 from hjepa.stroke import RECOVERY_S
 from hjepa.tasks.kinematics import racket_motion
 from hjepa.training.collect import AFTER, BEFORE, RACKET_MS, Swings

@@ -30,13 +30,23 @@ _ALLOWED = "local, auto, HOST:PORT or ray://HOST:PORT of a `ray start --head`, w
 def ray_workers(address: str, workers: int = 2, on_loss: Callable[[str], None] | None = None) -> Iterator[Spread]:
     """A Spread over the Ray cluster at `address`, left when the block ends.
 
+    address: as for `cluster`. `on_loss` is told of every job that was lost and dealt again.
+    """
+    with cluster(address, workers) as joined:
+        yield partial(_deal, joined, on_loss or (lambda told: None))
+
+
+@contextmanager
+def cluster(address: str, workers: int = 2) -> Iterator[Cluster]:
+    """The Ray cluster at `address`, left when the block ends.
+
     address: 'local' (a cluster of `workers` on this machine, for as long as the block runs), 'auto' (the one that runs
-    here), 'HOST:PORT' of a head, or 'ray://HOST:PORT'. `on_loss` is told of every job that was lost and dealt again.
-    WorkerError if nobody answers there; ConfigError without the package.
+    here), 'HOST:PORT' of a head, or 'ray://HOST:PORT'. WorkerError if nobody answers there; ConfigError without the
+    package.
     """
     with extra("cluster"):
         import ray
-    _answers(address)
+    check_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
     try:
@@ -44,13 +54,60 @@ def ray_workers(address: str, workers: int = 2, on_loss: Callable[[str], None] |
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise WorkerError(f"no Ray cluster at '{address}' ({_line(error)}); allowed: {_ALLOWED}") from error
     try:
-        yield partial(_deal, on_loss or (lambda told: None))
+        yield Cluster()
     finally:
         ray.shutdown()
 
 
-def _answers(address: str) -> None:
-    """WorkerError unless somebody listens there."""
+class Cluster:
+    """The Ray cluster that this process has joined. A task is one job on one core."""
+
+    def cores(self) -> int:
+        """Of all machines now: they come and go."""
+        import ray
+
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def remote(self, work: Callable[[Shared, Job], Done], shared: Shared) -> Callable[[Job], Any]:
+        """Starts `work(shared, job)` somewhere, by the same version of hjepa; returns the task."""
+        import ray
+
+        # a lost one is dealt again by who asked and not by Ray, which would not tell
+        task = ray.remote(num_cpus=1, max_retries=0)(_checked)
+        return partial(task.remote, ray.put((work, __version__, shared)))
+
+    def first(self, tasks: Sequence[Any]) -> Any:
+        """Waits for one of them."""
+        import ray
+
+        return ray.wait(list(tasks))[0][0]
+
+    def get(self, task: Any) -> Any:
+        """What it returned. LostWorker where its worker died; an error of the work is raised as itself."""
+        import ray
+        from ray import exceptions as e
+
+        try:
+            return ray.get(task)
+        except e.RayTaskError as error:
+            raise _mistake(error) from None
+        except (
+            *(e.WorkerCrashedError, e.NodeDiedError, e.ObjectLostError),
+            *(e.OutOfMemoryError, e.LocalRayletDiedError),
+        ) as error:
+            raise LostWorker(type(error).__name__, _line(error)) from error
+
+
+class LostWorker(Exception):
+    """A worker died, or its machine: the job may be dealt again."""
+
+    def __init__(self, kind: str, said: str) -> None:
+        super().__init__(said)
+        self.kind = kind
+
+
+def check_address(address: str) -> None:
+    """WorkerError unless somebody listens there; a cluster on this machine is not looked for."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address in ("local", "auto"):
         return
@@ -63,35 +120,32 @@ def _answers(address: str) -> None:
 
 
 def _deal(
-    on_loss: Callable[[str], None], work: Callable[[Shared, Job], Done], shared: Shared, jobs: Sequence[Job]
+    joined: Cluster,
+    on_loss: Callable[[str], None],
+    work: Callable[[Shared, Job], Done],
+    shared: Shared,
+    jobs: Sequence[Job],
 ) -> Iterator[Done]:
-    import ray
-    from ray import exceptions as e
-
-    lost = (e.WorkerCrashedError, e.NodeDiedError, e.ObjectLostError, e.OutOfMemoryError, e.LocalRayletDiedError)
-    remote = ray.remote(num_cpus=1, max_retries=0)(_checked)  # dealt again below and not by Ray, which would not tell
-    common = ray.put((work, __version__, shared))
+    start = joined.remote(work, shared)
     waiting, tries = list(range(len(jobs)))[::-1], [0] * len(jobs)
     under_way: dict[Any, int] = {}
     while waiting or under_way:
-        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))  # machines come and go
+        most = AHEAD * joined.cores()
         while waiting and len(under_way) < most:
             i = waiting.pop()
             tries[i] += 1
-            under_way[remote.remote(common, jobs[i])] = i
-        for result in ray.wait(list(under_way))[0]:
-            i = under_way.pop(result)
-            try:
-                done = ray.get(result)
-            except e.RayTaskError as error:
-                raise _mistake(error) from None
-            except lost as error:
-                if tries[i] == TRIES:
-                    raise WorkerError(f"job {i} lost its worker {TRIES} times, last: {_line(error)}") from error
-                on_loss(f"job {i} lost its worker ({type(error).__name__}) and is dealt again")
-                waiting.append(i)
-            else:
-                yield done
+            under_way[start(jobs[i])] = i
+        task = joined.first(list(under_way))
+        i = under_way.pop(task)
+        try:
+            done = joined.get(task)
+        except LostWorker as lost:
+            if tries[i] == TRIES:
+                raise WorkerError(f"job {i} lost its worker {TRIES} times, last: {lost}") from lost
+            on_loss(f"job {i} lost its worker ({lost.kind}) and is dealt again")
+            waiting.append(i)
+        else:
+            yield done
 
 
 def _checked(common: tuple[Callable[[Any, Any], Any], str, Any], job: Any) -> Any:

@@ -20,8 +20,8 @@ from hjepa.models.high import HighModel
 from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
 from hjepa.models.proposal import Proposal
+from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
-from hjepa.planning.stroke_planner import limits_of
 from hjepa.training.collect import Swings
 from hjepa.training.loop import LoopConfig, Writer, optimise
 from hjepa.training.low import LowData, LowTraining, forget_body, loss, probe, racket_error

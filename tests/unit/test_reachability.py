@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hjepa.planning.stroke_planner import LowPlanConfig, Scorer, StrokePlanner
+from hjepa.planning.held import Scorer
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.types import Observation
 from tests import tiny
 

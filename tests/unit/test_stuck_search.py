@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hjepa.planning.stroke_planner import Committed, LowPlanConfig, StrokePlanner
+from hjepa.planning.held import Committed
+from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from tests import tiny
 
 torch.set_num_threads(1)

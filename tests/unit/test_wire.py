@@ -1,14 +1,16 @@
 """A frame is exactly what its kind carries, or it is refused under a name that is counted."""
 
 import struct
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 import pytest
+from typing_extensions import TypeAliasType
 
 from hjepa.bus import wire
 from hjepa.bus.fake import PointWorld
-from hjepa.bus.messages import Gate, pack, unpack
+from hjepa.bus.messages import Gate, _fields, pack, unpack
 from hjepa.bus.topics import (
     KINDS,
     TOPICS,
@@ -24,10 +26,11 @@ from hjepa.bus.topics import (
     Tick,
     Ticked,
     Time,
+    Weights,
     address,
 )
 from hjepa.errors import LinkError, WireError
-from hjepa.types import Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
+from hjepa.types import Considered, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState, Weighed
 
 J, K, H, D = 3, 64, 5, 4
 OBSERVATION = Observation(
@@ -76,6 +79,12 @@ VALUES = {
     "record": Record({"q": np.zeros((2, 3), dtype=np.float32), "T.0": np.array(1)}, '{"events": []}'),
     "error": Text("no"),
     "time": Time(9),
+    "weights": Weights({"goal": 1.0, "effort": 0.15}),
+    "tune": Weights({"effort": 0.0}),
+    "weighed": Weighed(4, "drop\nlob", np.ones((2, 2)), *np.array([[1.0, np.nan]] * 6)),
+    "considered": Considered(
+        4, 5, *np.ones((2, 3)), *np.ones((2, 3, J)), np.ones((3, 1)), np.zeros((3, 3)), np.zeros((3, 2)), float("nan")
+    ),
     "ledger": Ledger(1, 2, 3, 4, 5, 6, 7, False),
     "handled": Handled("goal", 5, 6, 7, np.array([1, 2]), np.zeros(3, dtype=np.uint8), np.array([9])),
 } | {kind: Empty() for kind, schema in KINDS.items() if schema.cls is Empty}
@@ -260,3 +269,11 @@ def test_the_gate_lets_a_message_through_once_in_order_fresh_and_of_this_session
     assert gate.read(frame_of(sequence=8)).header.sequence == 8, "a dropped frame does not move the sequence"
     gate.restart(6)
     assert gate.read(frame_of(sequence=0, session=6)) is not None
+
+
+def test_an_array_is_known_where_numpy_names_its_type_by_an_alias():
+    """As numpy 2.5's NDArray is."""
+    T = TypeVar("T", bound=np.generic)
+    alias = TypeAliasType("alias", np.ndarray[Any, np.dtype[T]], type_params=(T,))
+    fields = _fields(NamedTuple("Told", [("q", alias[np.float64]), ("many", dict[str, alias[np.float64]])]))
+    assert [(f.form, f.what) for f in fields] == [("array", np.ndarray), ("arrays", np.ndarray)]

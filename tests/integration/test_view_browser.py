@@ -1,0 +1,114 @@
+"""hjepa view in a real browser: it shows a court that plays, obeys, changes the running levels, and scrubs."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("viser")
+from hjepa.bus.link import Requester
+from hjepa.bus.logfile import About, LogWriter
+from hjepa.bus.messages import pack
+from hjepa.bus.topics import Empty
+from hjepa.cli import running
+from hjepa.config import Config
+from hjepa.types import Observation
+from robots.spec import load_spec
+from tests.browser import Tab, chromium, tab, viewed
+from tests.delayed import delayed
+
+SLOTS, PERIOD_NS = 16, 10_000_000
+
+
+def moving(page: Tab) -> None:
+    """Wait until the picture changes."""
+    before = page.picture()
+    page.until(lambda: page.picture() != before, "a picture that changes")
+
+
+def still(page: Tab) -> bytes:
+    """The picture, once it has stopped changing."""
+    pictures = [page.picture()]
+
+    def same() -> bool:
+        pictures.append(page.picture())
+        return len(pictures) > 2 and len(set(pictures[-3:])) == 1
+
+    page.until(same, "a picture that stands still")
+    return pictures[-1]
+
+
+@pytest.fixture(scope="module")
+def court() -> Iterator[int]:
+    """Port of a page with a simulated court of its own."""
+    chromium()
+    with viewed(["badminton"]) as port:
+        yield port
+
+
+@pytest.mark.parametrize("round_trip_s", [0.0, 0.2])
+def test_a_court_plays_holds_steps_and_lets_its_running_level_be_changed(court: int, round_trip_s: float) -> None:
+    with tab() as page, delayed(court, round_trip_s) if round_trip_s else nullcontext(court) as port:
+        page.open(port)
+        page.until(lambda: "low.effort" in page.text(), "sliders of the levels that play")
+        moving(page)
+
+        page.press("Pause")
+        page.until(lambda: "holds the simulated world" in page.text(), "the pause")
+        held, clock = still(page), page.clock()
+
+        def stepped() -> bool:
+            page.press("Step")  # more than once where the pause came between two strokes
+            return page.clock() != clock
+
+        page.until(stepped, "a step")
+        assert still(page) != held
+        stroke, seconds = page.clock()
+        steps = (seconds - clock[1]) / 0.05
+        assert stroke == clock[0] + 1 or steps == pytest.approx(round(steps), abs=0.01)
+
+        place = running.find(f"view-{court}").place
+        wanted = 0.3 + round_trip_s
+        page.put("low.effort", f"{wanted:g}")
+        with Requester(place.at("low-control")) as ask:
+
+            def effort() -> float:
+                return float(ask.request("get_weights", Empty(), timeout_s=10.0).value.values["effort"])
+
+            page.until(lambda: effort() == wanted, "the running low level with the new weight")
+
+        page.press("Play")
+        moving(page)
+        assert page.errors == []
+
+
+def test_a_recording_is_scrubbed(tmp_path: Path) -> None:
+    file = tmp_path / "run.mcap"
+    spec = load_spec("courtbot")
+    config = Config().model_dump_json()
+    about = About(nodes={"driver": {"factory": "hjepa.factories:make_world", "args": {"config": config}}})
+    with LogWriter(file, about) as log:
+        for session in (1, 2):
+            for k in range(200):
+                q = spec.q_home_rad + 0.4 * np.sin(0.03 * k) * np.ones(spec.joints)
+                seen = np.zeros((SLOTS, 3)), np.zeros(SLOTS, bool), np.zeros(SLOTS, np.int64)
+                observation = Observation(k * PERIOD_NS, q, np.zeros(spec.joints), *seen)
+                frame = pack("observation", observation, session=session, sequence=k, stamp_ns=k * PERIOD_NS)
+                log.write("observation", frame, (session * 1000 + k) * PERIOD_NS)
+    with tab() as page, viewed([str(file)]) as port:
+        page.open(port)
+        page.press("Pause")
+        first = still(page)
+        page.put("Time (s)", "0.5")
+        page.until(lambda: page.clock() == (1, 0.5), "the instant in the first stroke")
+        early = still(page)
+        page.put("Time (s)", "3")
+        page.until(lambda: page.clock()[0] == 2, "the second stroke")
+        assert page.clock()[1] == pytest.approx(3.0 - 1.99 - 0.3, abs=0.011)
+        assert len({first, early, still(page)}) == 3
+        page.put("Time (s)", "0.5")
+        page.until(lambda: page.clock() == (1, 0.5), "back again")
+        assert still(page) == early  # an instant looks the same however one comes to it
+        assert page.errors == []
