@@ -104,8 +104,8 @@ def _plan(space: str, config: str, sets: list[str] | None, trials: int | None, f
     return Plan(
         chosen,
         settings,
-        trials or (QUICK["trials"] if quick else TRIALS),
-        fresh or (QUICK["fresh"] if quick else FRESH),
+        min(trials or TRIALS, QUICK["trials"]) if quick else trials or TRIALS,
+        min(fresh or FRESH, QUICK["fresh"]) if quick else fresh or FRESH,
     )
 
 

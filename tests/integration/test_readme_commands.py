@@ -20,7 +20,16 @@ from tests.documented import NOT_OURS, PAGES, ROOT, SHELL, Command, Reader, Word
 
 GROUPS = {  # pages that one reader follows; those that are named nowhere are the first reader's
     "operator": {"bus.md", "launch.md", "safety.md", "deploy.md", "doctor.md"},
-    "researcher": {"tactics.md", "add_your_task.md", "bench.md", "scale.md", "results.md", "tune.md", "pictures.md"},
+    "researcher": {
+        "tactics.md",
+        "add_your_task.md",
+        "bench.md",
+        "scale.md",
+        "results.md",
+        "tune.md",
+        "pictures.md",
+        "quick_start.md",
+    },
     "robot's owner": {"add_your_robot.md"},
 }
 READERS = ["first", *GROUPS]
@@ -33,7 +42,8 @@ opponent_location_x,opponent_location_y,aroundhead,backhand,landing_height,lose_
 7,6,4,drop,0.4,0.5,196,90,190,176,560,0,0,2,
 """
 BEFORE = {  # what a reader has done before, in words after `hjepa`
-    "first": ["collect badminton --out data/swings --workers 1"],  # `make collect`
+    "first": ["collect badminton --out data/swings --workers 1", "demo --log run.mcap"],  # `make collect`; a recording
+    "researcher": ["demo --clock realtime --log run.mcap"],  # runs/demo, and a recording of a graph in real time
 }
 
 
