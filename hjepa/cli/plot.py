@@ -30,6 +30,7 @@ def plot(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer strokes: seconds for each picture.")] = False,
     seed: options.Seed = None,
     agent: options.Agent = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Draw what the levels learned and decided; beside each picture lie its numbers (CSV).
@@ -46,7 +47,7 @@ def plot(
     file = given if given.suffix in READS else None
     if file is not None:
         _check_file(file, kinds)
-    settings = _settings("badminton" if file else source, sets, seed, agent)
+    settings = _settings("badminton" if file else source, sets, set_files, seed, agent)
     with extra("view"):
         from hjepa.viewer.pictures.paper import save
     with extra("learn"):
@@ -96,8 +97,11 @@ def _check_file(file: Path, kinds: tuple[str, ...]) -> None:
             raise DataError(f"plot {kind} from {file}: allowed from such a file: {', '.join(READS[file.suffix])}")
 
 
-def _settings(config: str, sets: list[str] | None, seed: int | None, agent: str | None) -> Config:
+def _settings(
+    config: str, sets: list[str] | None, set_files: list[Path] | None, seed: int | None, agent: str | None
+) -> Config:
     name = task_name(config, sets or [])
     if name != catalog.OWN:
         raise ConfigError(f"plot: pictures are of task '{catalog.OWN}'; got a configuration of task '{name}'")
-    return options.settings(config, options.changes(sets, task__seed=seed, agent__name=options.check_agent(agent)))
+    changes = options.changes(sets, task__seed=seed, agent__name=options.check_agent(agent))
+    return options.settings(config, changes, set_files)

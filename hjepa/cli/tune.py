@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hjepa.cli import files, options, play
 from hjepa.cli.progress import reporter
-from hjepa.config import dump, load
+from hjepa.config import Config, load
 from hjepa.errors import ConfigError, DataError, extra
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def tune(
     show: Annotated[
         Path | None, typer.Option("--show", metavar="FOLDER", help="Print the table of a study; plays nothing.")
     ] = None,
+    set_files: options.SetFiles = None,
     sets: options.Sets = None,
 ) -> None:
     """Search a configuration's keys; writes best.yaml (what to change), tables and plots, and an honest verdict.
@@ -74,7 +75,7 @@ def tune(
     with extra("view"):
         import_module("matplotlib")
     files.check_folder(out)
-    plan = _plan(space, config, sets, trials, fresh, quick)
+    plan = _plan(space, _chosen(config, sets, set_files), trials, fresh, quick)
     if ray is not None:
         from hjepa.training.spread_ray import check_address
 
@@ -88,14 +89,19 @@ def _spaces() -> list[str]:
     return names()
 
 
-def _plan(space: str, config: str, sets: list[str] | None, trials: int | None, fresh: int | None, quick: bool) -> Plan:
-    from hjepa.tuning import space as spaces
-
-    if options.other_task(config, sets, {}) is not None:
+def _chosen(config: str, sets: list[str] | None, set_files: list[Path] | None) -> Config:
+    """What is tuned."""
+    if options.other_task(config, sets, {}, set_files) is not None:
         raise ConfigError(f"hjepa tune plays strokes of badminton; '{config}' is another task")
-    settings = options.settings(config, sets or [])
+    settings = options.settings(config, sets or [], set_files)
     if settings.run.clock != "lockstep":
         raise ConfigError("run.clock=realtime: trials would not repeat; allowed: lockstep")
+    return settings
+
+
+def _plan(space: str, settings: Config, trials: int | None, fresh: int | None, quick: bool) -> Plan:
+    from hjepa.tuning import space as spaces
+
     chosen = spaces.load(space, settings)
     if quick:
         chosen = chosen.model_copy(update={"strokes": QUICK["strokes"], "block": QUICK["block"]})
@@ -135,7 +141,7 @@ def _run(console: Console, plan: Plan, out: Path, names: tuple[str, str], count:
         raise
     with console.status("drawing"), files.whole(out) as folder:
         run.write(folder, outcome, plan, load(names[1]), names, before)
-        (folder / "config.yaml").write_text(dump(plan.config), encoding="utf-8")
+        files.write_config(folder, plan.config)
     _print(console, outcome)
     written = ", ".join(sorted(path.name for path in out.iterdir() if path.suffix in (".yaml", ".csv", ".md", ".png")))
     console.print(f"\nwritten to {out}/: {written}", soft_wrap=True)
