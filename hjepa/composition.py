@@ -115,7 +115,7 @@ def _names_parts(text: str) -> bool:
 
 def _step(change: Change, parts: Parts, draft: Draft) -> _Step:
     if isinstance(change, Path):
-        return _file(change, parts, draft)
+        return _file(change, parts, draft, difference=True)
     if not _names_parts(change):
         return _Step(change, "", {})
     name, _, value = change.partition("=")
@@ -130,9 +130,9 @@ def _step(change: Change, parts: Parts, draft: Draft) -> _Step:
     return _Step(Draft(), where, _named(found, {}, where, Path(), parts, draft))
 
 
-def _file(path: Path, parts: Parts, draft: Draft) -> _Step:
+def _file(path: Path, parts: Parts, draft: Draft, *, difference: bool = False) -> _Step:
     sections = tuple(dict.fromkeys(name for group in parts.groups.values() for name in group))
-    own = parse(path, (USE, *sections))
+    own = parse(path, (USE, *sections), difference=difference)
     if USE not in own.data:
         return _Step(own, shown(path), {})
     where = own.lines[(USE,)]

@@ -100,8 +100,11 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def parse(path: Path, sections: tuple[str, ...]) -> Draft:
-    """A file's draft; repeated keys are noted in it. sections: examples of what may stand there, for messages."""
+def parse(path: Path, sections: tuple[str, ...], *, difference: bool = False) -> Draft:
+    """A file's draft; repeated keys are noted in it. sections: examples of what may stand there, for messages.
+
+    difference: the file holds only what differs, and may say `{}`: nothing does.
+    """
     where, example = shown(path), ", ".join(sections)
     try:
         loader = _Loader(_text(path, where))
@@ -110,7 +113,7 @@ def parse(path: Path, sections: tuple[str, ...]) -> Draft:
             empty = root is None or root.tag == "tag:yaml.org,2002:null"
             got = "holds nothing" if empty else "holds no sections"
             raise ConfigError(f"{where}:1: {got}; expected sections, such as {example}")
-        if not root.value:
+        if not root.value and not difference:
             raise ConfigError(
                 f"{where}:{root.start_mark.line + 1}: holds nothing; expected sections, such as {example}"
             )

@@ -27,7 +27,7 @@ TRAINED: Fewer = {
     "badminton": [],
     "reach": ["train.steps=2", "train.settle_steps=2", "train.watch_steps=2", "train.paths=4"],
 }
-MINUTES = 0.05  # recorded of a driver
+MINUTES = 0.15  # recorded of a driver: enough to learn from, and to test on
 POSES = 5  # that a tracker is calibrated with
 DRAWS = 10  # futures drawn of a rally
 RALLIES = 20  # forecast, and learned from by those that count
@@ -54,7 +54,9 @@ def data(folder: Path | None, config: str, given: Sequence[str] | None) -> Path:
 
 
 def filling(folder: Path, small: bool) -> str:
-    """The command that fills a folder with swings; a quick run names the folder as the other one was named."""
-    plain = folder.with_name(folder.name.removesuffix("-quick"))
-    named = "" if small and folder == Path("data/quick-badminton") else f" --out {plain if small else folder}"
-    return f"hjepa collect{' --quick' if small else ''}{named}"
+    """The command that fills a folder with swings; a quick run is told the name that the other one has."""
+    if not small:
+        return f"hjepa collect --out {folder}"
+    if folder == data(None, "badminton", None):
+        return "hjepa collect --quick"
+    return f"hjepa collect --quick --out {folder.with_name(folder.name.removesuffix('-quick'))}"

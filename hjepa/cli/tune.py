@@ -110,8 +110,8 @@ def _plan(space: str, settings: Config, trials: int | None, fresh: int | None, q
     return Plan(
         chosen,
         settings,
-        trials or (QUICK["trials"] if quick else TRIALS),
-        fresh or (QUICK["fresh"] if quick else FRESH),
+        min(trials or TRIALS, QUICK["trials"]) if quick else trials or TRIALS,
+        min(fresh or FRESH, QUICK["fresh"]) if quick else fresh or FRESH,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hjepa.errors import DataError
 from hjepa.models.babbled import BabbledConfig, BabbledLevel, Units, save_babbled
 from hjepa.models.losses import SIGReg, effective_rank
 from hjepa.training.babble import TICK_S, Babble
@@ -299,6 +300,11 @@ def train_babbled(
     last = max(1, round(run.held_share * (babble.shard.max() + 1)))
     out_rows = babble.shard > babble.shard.max() - last
     train, held = (columns_of(babble, rows, units, run) for rows in (~out_rows, out_rows))
+    if not min(len(part) for c in (train, held) for part in (c.ticks, c.knots)):
+        found = f"{TICK_S * len(babble.shard):g} s of motion in {babble.shard.max() + 1} pieces"
+        raise DataError(
+            f"{found}: too little to learn from and to test on; allowed: two pieces of 3 s, seen by a tracker"
+        )
     total, done = run.steps + run.settle_steps + run.watch_steps, 0
 
     def stage(

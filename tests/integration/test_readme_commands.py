@@ -6,7 +6,6 @@ reader would who follows them in one folder; tests/documented.py says which cann
 
 import ast
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,16 @@ from tests.documented import NOT_OURS, PAGES, ROOT, SHELL, Command, Reader, Word
 
 GROUPS = {  # pages that one reader follows; those that are named nowhere are the first reader's
     "operator": {"bus.md", "launch.md", "safety.md", "deploy.md", "doctor.md"},
-    "researcher": {"tactics.md", "add_your_task.md", "bench.md", "scale.md", "results.md", "tune.md", "pictures.md"},
+    "researcher": {
+        "tactics.md",
+        "add_your_task.md",
+        "bench.md",
+        "scale.md",
+        "results.md",
+        "tune.md",
+        "pictures.md",
+        "quick_start.md",
+    },
     "robot's owner": {"add_your_robot.md"},
 }
 READERS = ["first", *GROUPS]
@@ -34,7 +42,8 @@ opponent_location_x,opponent_location_y,aroundhead,backhand,landing_height,lose_
 7,6,4,drop,0.4,0.5,196,90,190,176,560,0,0,2,
 """
 BEFORE = {  # what a reader has done before, in words after `hjepa`
-    "first": ["collect badminton --out data/swings --workers 1"],  # `make collect`
+    "first": ["collect badminton --out data/swings --workers 1", "demo --log run.mcap"],  # `make collect`; a recording
+    "researcher": ["demo --clock realtime --log run.mcap"],  # runs/demo, and a recording of a graph in real time
 }
 
 
@@ -89,7 +98,8 @@ def test_a_reader_who_follows_the_pages_succeeds(reader: str, tmp_path: Path, re
     lines = [Command("(before)", f"hjepa {words}") for words in BEFORE.get(reader, [])] + commands(pages_of(reader))
     others = [line for name in READERS[: READERS.index(reader)] for line in commands(pages_of(name))]
     (tmp_path / "val_given.csv").write_text(GIVEN, encoding="utf-8")  # of the challenge, from its own page
-    shutil.copy(ROOT / "tests/data/sample_robot/sample_robot/twolink.yaml", tmp_path)  # written by the reader
+    described = next(text for page, text in blocks("yaml") if page.endswith("add_your_robot.md"))
+    (tmp_path / "twolink.yaml").write_text(described, encoding="utf-8")  # as the page shows it
     wrong = []
     with Reader(tmp_path, site) as following:
         for ran in following.follow(lines, others):

@@ -88,6 +88,12 @@ def test_a_list_instead_of_sections_is_refused(tmp_path: Path) -> None:
     assert "holds no sections; expected sections, such as use, task" in line
 
 
+def test_a_file_of_differences_may_say_that_nothing_differs(tmp_path: Path) -> None:
+    base = write(tmp_path, "low:\n  iterations: 4\n")
+    (tmp_path / "best.yaml").write_text("# the default was not beaten\n{}\n", encoding="utf-8")
+    assert c.load(base, files=[tmp_path / "best.yaml"]) == c.load(base)
+
+
 def test_an_empty_section_means_defaults_and_an_empty_file_nothing(tmp_path: Path) -> None:
     assert c.load(write(tmp_path, "# nothing\nlow:\n")) == c.Config()
     for text in ("", "# nothing\n", "---\n", "{}\n"):

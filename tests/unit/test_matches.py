@@ -100,11 +100,10 @@ def test_both_players_see_every_stroke_and_where_it_was_met() -> None:
         assert s.hitter_m[0] > 0 > s.receiver_m[0] and s.hit_m[0] > 0
 
 
-def test_a_far_rally_ends_undecided(monkeypatch) -> None:
-    monkeypatch.setattr(m, "LONGEST", 20)
+def test_a_far_rally_ends_undecided() -> None:
     endless = [shot((4.0, 0.5))] * 20
-    rally = m.play_rally((Told(endless), Told(endless)), 0, "val", 3)
-    assert (rally.length, rally.winner, rally.why) == (m.LONGEST, -1, "too long")
+    rally = m.play_rally((Told(endless), Told(endless)), 0, "val", 3, longest=20)
+    assert (rally.length, rally.winner, rally.why) == (20, -1, "too long")
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,15 @@ def test_what_nothing_can_be_learned_from_is_refused(recorded: Recorded, says: s
         return
     with pytest.raises(DataError, match=says):
         save_pieces(tmp_path, PANDA, pieces_of(recorded))
+
+
+def test_motion_in_one_piece_is_too_little_to_train_and_test_on(tmp_path: Path) -> None:
+    from hjepa.training.babbled import BabbledTraining, train_babbled
+
+    (piece, *_) = pieces_of(Recorded([seen(t) for t in times() if t < 5.0], windows()))
+    save_pieces(tmp_path, PANDA, [piece])
+    babble = load_babble(tmp_path, PANDA)
+    with pytest.raises(DataError, match="s of motion in 1 pieces: too little to learn from"):
+        train_babbled(
+            PANDA, babble, lambda seed: pytest.fail("watches"), BabbledTraining(steps=1), tmp_path, tmp_path / "w"
+        )
