@@ -249,6 +249,7 @@ class Reader:
         """Wait until plans come."""
         end_s = time.monotonic() + PATIENCE_S
         while not self._apart(["bus", "echo", "plan", "--count", "1", "--seconds", "2"], False)[1].startswith("plan"):
+            assert self.live is not None and self.live.process.poll() is None, "the graph beside the commands has ended"
             assert time.monotonic() < end_s, "the graph beside the commands makes no plans"
 
     def rest(self) -> None:

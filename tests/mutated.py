@@ -51,7 +51,8 @@ class Key(NamedTuple):
 def sources() -> list[Source]:
     """What ships, and both tasks' configurations with every key written out."""
     folder = c.resource("configs")
-    found = [(path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*.yaml"))]
+    files = [path for path in sorted(folder.rglob("*.yaml")) if path.parent.name != "spaces"]  # of another schema
+    found = [(path.relative_to(folder).as_posix(), path) for path in files]
     reach = {"reach.yaml", "task/reach.yaml"}
     shipped = [Source(name, p.read_text("utf-8"), ReachSettings if name in reach else c.Config) for name, p in found]
     whole = [

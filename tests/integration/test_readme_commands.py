@@ -93,15 +93,18 @@ def check_hjepa(words: Words) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_reader_who_follows_the_pages_succeeds(reader: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_reader_who_follows_the_pages_succeeds(
+    reader: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
+    folder = tmp_path_factory.mktemp("reader")  # a short name: sockets' paths hold 107 bytes
     site = request.getfixturevalue("sample_site") if reader == "robot's owner" else None
     lines = [Command("(before)", f"hjepa {words}") for words in BEFORE.get(reader, [])] + commands(pages_of(reader))
     others = [line for name in READERS[: READERS.index(reader)] for line in commands(pages_of(name))]
-    (tmp_path / "val_given.csv").write_text(GIVEN, encoding="utf-8")  # of the challenge, from its own page
+    (folder / "val_given.csv").write_text(GIVEN, encoding="utf-8")  # of the challenge, from its own page
     described = next(text for page, text in blocks("yaml") if page.endswith("add_your_robot.md"))
-    (tmp_path / "twolink.yaml").write_text(described, encoding="utf-8")  # as the page shows it
+    (folder / "twolink.yaml").write_text(described, encoding="utf-8")  # as the page shows it
     wrong = []
-    with Reader(tmp_path, site) as following:
+    with Reader(folder, site) as following:
         for ran in following.follow(lines, others):
             sys.stdout.write(f"{ran.cpu_s:6.1f} s of processor, {ran.wall_s:6.1f} s in all  {ran.command}\n")
             if ran.wrong:
