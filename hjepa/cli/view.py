@@ -124,14 +124,15 @@ def _description(spec: RobotSpec) -> str:
 
 
 def _give_way() -> None:
-    """Every thread of this process comes after the robot's loop, if there is not time for both."""
+    """Every thread of this process comes after the robot's loop: it runs when nobody else wants to, and is interrupted
+    at once. A low priority alone is not enough, since Linux lets who runs finish a slice of some milliseconds."""
     tasks = Path("/proc/self/task")
     if not tasks.is_dir():
         os.nice(NICE)
         return
-    for task in tasks.iterdir():  # to Linux a priority is a thread's own
+    for task in tasks.iterdir():  # to Linux a policy is a thread's own
         with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
+            os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 def _free_port() -> int:

@@ -66,8 +66,8 @@ class Viewer:
         found = re.search(r"127\.0\.0\.1:(\d+)", self._view.stdout.readline())
         assert found, "no page"
         words = [DRAW, found[1], chromium(), *FLAGS] if browser else [DRAIN, found[1], _protocol()]
-        nice = ["nice", "-n", "10"] if browser else []  # it would be another machine's
-        self._client = subprocess.Popen([*nice, sys.executable, "-c", *words], stdout=subprocess.PIPE, text=True)
+        idle = ["chrt", "--idle", "0"]  # who looks would do so on another machine
+        self._client = subprocess.Popen([*idle, sys.executable, "-c", *words], stdout=subprocess.PIPE, text=True)
         assert self._client.stdout is not None
         assert self._client.stdout.readline(), "nobody looks"
         os.set_blocking(self._client.stdout.fileno(), False)
