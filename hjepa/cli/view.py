@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hjepa.viewer.live.source import Source
 
 NICE = 10  # of a page that watches somebody else's robot
+WATCHING_S = 1 / 15  # between its frames
 LEVELLED = ("hjepa", "reactive", "coded-goal")  # agents whose two levels are nodes, as build.HIERARCHICAL
 
 
@@ -47,7 +48,7 @@ def view(
     port = port or _free_port()
     with closing(_source(what, bus, port, set_files or [], sets or [])) as watched:
         with extra("view"):
-            from hjepa.viewer.live.page import Page
+            from hjepa.viewer.live.page import FRAME_S, Page
         with closing(Page(watched.source, watched.spec, _description(watched.spec), port)) as page:
             typer.echo(f"{watched.source.label}: {page.address}  (Ctrl-C ends it)")
             if browser:
@@ -58,7 +59,7 @@ def view(
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             end_s = time.monotonic() + (seconds or float("inf"))
-            page.run(lambda: stop.is_set() or time.monotonic() > end_s)
+            page.run(lambda: stop.is_set() or time.monotonic() > end_s, FRAME_S if bus is None else WATCHING_S)
 
 
 class _Watched(NamedTuple):

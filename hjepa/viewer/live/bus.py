@@ -22,8 +22,8 @@ from hjepa.viewer.live.frames import Reducer, Snapshot
 
 LEVELS = ("low", "high")
 ASK_S = 1.0
-PLANS, PLANS_S = "considered", 0.25  # topic that costs its level some milliseconds, and the pause between two of it
-LOOK_S = 0.6  # between two questions how the nodes are
+PLANS, PLANS_S = "considered", 0.33  # topic that costs its level some milliseconds, and the pause between two of it
+LOOK_S = 1.0  # between two questions how the nodes are
 WEIGHTS_EVERY = 3  # of them, what weighs in the levels: somebody else may change it
 EVERY = 1000  # frames of a topic read in one go
 

@@ -41,8 +41,8 @@ class Page:
         """Where the page is."""
         return f"http://{HOST}:{self.port}"
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Show until told to stop."""
+    def run(self, stop: Callable[[], bool], frame_s: float = FRAME_S) -> None:
+        """Show until told to stop, a frame every so many seconds."""
         figures_s = weighed_s = 0.0
         while not stop():
             begun_s = time.monotonic()
@@ -55,7 +55,7 @@ class Page:
             if begun_s - weighed_s >= WEIGHTS_S:
                 weighed_s = begun_s
                 self._panel.show_weights()
-            time.sleep(max(0.0, FRAME_S - (time.monotonic() - begun_s)))
+            time.sleep(max(0.0, frame_s - (time.monotonic() - begun_s)))
 
     def close(self) -> None:
         """Stop serving."""
