@@ -24,7 +24,8 @@ from tests.delayed import delayed
 
 SLOTS, PERIOD_NS = 16, 10_000_000
 STILL_S = 1.5
-MOVED = 2e-3  # share of the pixels that change at least, where the robot stands otherwise
+PATCH = 8  # pixels
+MOVED = 2e-3  # share of the picture that changes at least, where the robot stands otherwise
 
 
 def moving(page: Tab) -> None:
@@ -33,13 +34,13 @@ def moving(page: Tab) -> None:
     page.until(lambda: page.picture() != before, "a picture that changes")
 
 
-def still(page: Tab) -> bytes:
-    """The picture, once it has not changed for a while: the panel may be ahead of the scene."""
-    last, since_s = page.picture(), time.monotonic()
+def still(page: Tab) -> tuple[bytes, tuple[int, float]]:
+    """Picture and clock, once neither has changed for a while: the panel and the scene come one after the other."""
+    last, since_s = (page.picture(), page.clock()), time.monotonic()
 
     def same() -> bool:
         nonlocal last, since_s
-        now = page.picture()
+        now = page.picture(), page.clock()
         if now != last:
             last, since_s = now, time.monotonic()
         return time.monotonic() - since_s > STILL_S
@@ -49,9 +50,13 @@ def still(page: Tab) -> bytes:
 
 
 def apart(one: bytes, other: bytes) -> float:
-    """Share of the pixels that differ so that it is seen; edges are not drawn twice alike."""
-    a, b = (np.asarray(Image.open(BytesIO(png)).convert("RGB"), dtype=np.int16) for png in (one, other))
-    return float((abs(a - b).max(axis=-1) > 40).mean())
+    """Share of the picture that differs, in patches: a browser that draws slowly lowers its resolution by itself."""
+    coarse = []
+    for png in (one, other):
+        image = Image.open(BytesIO(png)).convert("RGB")
+        coarse.append(np.asarray(image.reduce(PATCH), dtype=np.int16))
+    a, b = coarse
+    return float((abs(a - b).max(axis=-1) > 30).mean())
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +76,15 @@ def test_a_court_plays_holds_steps_and_lets_its_running_level_be_changed(court: 
 
         page.press("Pause")
         page.until(lambda: "holds the simulated world" in page.text(), "the pause")
-        held, clock = still(page), page.clock()
+        held, clock = still(page)
 
         def stepped() -> bool:
             page.press("Step")  # more than once where the pause came between two strokes
             return page.clock() != clock
 
         page.until(stepped, "a step")
-        assert still(page) != held
-        stroke, seconds = page.clock()
+        picture, (stroke, seconds) = still(page)
+        assert picture != held
         steps = (seconds - clock[1]) / 0.05
         assert stroke == clock[0] + 1 or steps == pytest.approx(round(steps), abs=0.01)
 
@@ -116,13 +121,14 @@ def test_a_recording_is_scrubbed(tmp_path: Path) -> None:
         page.press("Pause")
         page.put("Time (s)", "0.2")
         page.until(lambda: page.clock() == (1, 0.2), "the instant in the first stroke")
-        early = still(page)
+        early, _ = still(page)
         page.put("Time (s)", "3")
         page.until(lambda: page.clock()[0] == 2, "the second stroke")
         assert page.clock()[1] == pytest.approx(3.0 - 1.99 - 0.3, abs=0.011)
-        late = still(page)
+        late, _ = still(page)
         assert apart(early, late) > MOVED
         page.put("Time (s)", "0.2")
         page.until(lambda: page.clock() == (1, 0.2), "back again")
-        assert apart(still(page), early) < MOVED / 5  # an instant looks the same however one comes to it
+        again, _ = still(page)
+        assert apart(again, early) < MOVED / 2  # an instant looks the same however one comes to it
         assert page.errors == []
