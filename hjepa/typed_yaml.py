@@ -145,12 +145,17 @@ def _sentence(model: type[Section], item: dict[str, Any], file: str, lines: Line
     if hint:
         number = "a share, a number" if unit == SHARE else f"a number of {unit}"
         return f"{place}: {dotted}: must be {number}, got {shown_value}; {hint}"
-    said = str(item["msg"]).replace("Input should be", "must be").replace("Input should", "must")
+    said = plainly(item["msg"])
     after = f" ({unit})" if unit not in ("", SHARE) else ""
     if item["type"] == "literal_error":
         like = closest(str(item["input"]), re.findall("'([^']+)'", str(item["ctx"]["expected"])))
         after = f"; did you mean '{like}'?" if like else ""
     return f"{place}: {dotted}: {said}, got {shown_value}{after}"
+
+
+def plainly(message: object) -> str:
+    """What pydantic says against a value, as our sentences go."""
+    return str(message).replace("Input should be", "must be").replace("Input should", "must")
 
 
 def _fields_at(model: type[Section], location: tuple[str, ...]) -> dict[str, FieldInfo]:

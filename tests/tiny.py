@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hjepa.models.high import HighConfig, HighModel, save_high
 from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec, MotorConfig
 from hjepa.models.proposal import Proposal
+from hjepa.types import Observation
 from robots.spec import load_spec
 
+TICK_NS = 10_000_000
 SPEC = load_spec("courtbot")
 LOW = LowConfig(width=32, depth=1, latent=24)
 HIGH = HighConfig(width=32, depth=1)
+
+
+def flying(tick: int) -> Observation:
+    """A shuttle on its way, seen from tick 0 on; the robot stands at home."""
+    slots = np.arange(64)
+    xyz = np.stack([3.0 - 0.05 * slots, 0.01 * slots, 2.0 + 0.0 * slots], axis=-1)
+    stamps = (slots - 63 + tick) * TICK_NS
+    return Observation(tick * TICK_NS, SPEC.q_home_rad, np.zeros(8), xyz, slots > 63 - tick, stamps)
 
 
 def codec(seed: int = 0) -> MotorCodec:

@@ -74,8 +74,7 @@ def feasible_strokes(system: api.System, count: int) -> tuple[FeedTable, Starts]
     """The first so many feasible strokes of a configuration's feed."""
     starts = system.starts()
     rows = np.flatnonzero(starts.feasible)[:count]
-    taken: list[Any] = [column[rows] for column in starts]
-    return system.feed.take(rows), Starts(*taken)
+    return system.feed.take(rows), starts.take(rows)
 
 
 def first_searches(count: int, overrides: Sequence[str] = ()) -> list[Situation]:

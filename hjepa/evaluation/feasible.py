@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,11 @@ class Starts(NamedTuple):
     def state(self, i: int) -> RobotState:
         """Start of stroke i."""
         return RobotState(self.q_rad[i].copy(), self.dq_rad_s[i].copy())
+
+    def take(self, rows: NDArray[np.int64]) -> Starts:
+        """Some of them, in that order."""
+        columns: list[Any] = [column[rows] for column in self]
+        return Starts(*columns)
 
 
 @dataclass(frozen=True)

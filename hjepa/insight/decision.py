@@ -16,10 +16,10 @@ from hjepa import api, build
 from hjepa.config import Config
 from hjepa.errors import ConfigError, DataError
 from hjepa.handover import Handover
-from hjepa.planning.hierarchy import Candidates, HighPlanner, flight_window
+from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.objectives import TIME_S
 from hjepa.planning.stroke_planner import StrokePlanner
-from hjepa.types import Array, Goal, Observation
+from hjepa.types import Array, Goal, Weighed
 from hjepa.viewer.pictures.energy import Landscape, Slice, Stacked
 
 RISE = 12.0  # of the energy at the edge of a slice, if it were a parabola
@@ -39,12 +39,16 @@ class Decided(NamedTuple):
     """What both levels decided, and on what."""
 
     goal: Goal
-    weighed: Candidates  # those the low level was asked about
-    high_terms: dict[str, Array]  # (C,) each
+    weighed: Weighed  # the candidates that the low level was asked about, and the terms of their energies
     x: Tensor  # (X,) the plan
     energy: float  # as the plan tells it
     residual: Callable[[Tensor], Tensor]  # (N, X) -> (N, R): what the plan minimised
     codec: Any
+
+    @property
+    def high_terms(self) -> dict[str, Array]:
+        """(C,) each, in words."""
+        return {said: getattr(self.weighed, name) for name, said in TERMS.items()}
 
 
 def landscape(config: Config, grid: int) -> Landscape:
@@ -60,9 +64,9 @@ def landscape(config: Config, grid: int) -> Landscape:
     made = decide(system, high, low)
     names = tuple(
         f"{kind} to {xy[0]:.1f}, {xy[1]:+.1f} m"
-        for kind, xy in zip(made.weighed.types, made.weighed.target_xy_m, strict=True)
+        for kind, xy in zip(made.weighed.names.split("\n"), made.weighed.target_xy_m, strict=True)
     )
-    chosen = int(np.argmin(np.sum([*made.high_terms.values()], axis=0)))
+    chosen = int(np.argmin(made.weighed.energies))
     launch = system.feed.launch(0)
     return Landscape(
         f"Answer to a {launch.type} (stroke {system.feed.id[0]})",
@@ -76,7 +80,7 @@ def landscape(config: Config, grid: int) -> Landscape:
 def decide(system: api.System, high: HighPlanner, low: StrokePlanner, stroke: int = 0) -> Decided:
     """Feed a stroke until both levels have decided; nothing moves before that."""
     start, launch, seed = system.stroke(stroke)
-    handover, weighed = Handover(), None
+    handover = Handover()
     for part in (high, low):
         part.reset(seed)
     world = system.world()
@@ -86,26 +90,15 @@ def decide(system: api.System, high: HighPlanner, low: StrokePlanner, stroke: in
             goal = high.decide(seen, lambda *goals, now=seen: low.reachability(now, *goals))
             if goal is not None:
                 handover.offer(goal)
-                weighed = _weighed(high, low, seen)
-            force = handover.at(seen.stamp_ns)
+            force, weighed = handover.at(seen.stamp_ns), high.weighed()
             if force is not None and weighed is not None:
                 residual = low.objective(seen, force)
                 if low.plan(seen, force) is not None and low.committed is not None:
-                    return Decided(force, *weighed, low.committed.x, low.explain().energy, residual, low.level.codec)
+                    return Decided(force, weighed, low.committed.x, low.explain().energy, residual, low.level.codec)
             seen = world.tick()
     finally:
         world.close()
     raise DataError(f"stroke {stroke}: it was over before both levels had decided; give another --seed")
-
-
-def _weighed(high: HighPlanner, low: StrokePlanner, seen: Observation) -> tuple[Candidates, dict[str, Array]]:
-    """The candidates that `high` has just chosen from, and the terms of their energies (see planning.hierarchy)."""
-    c = high.config
-    found = high.candidates(*flight_window(seen, c.window), high.feet(seen))
-    found = found.rows(np.argsort(high.energies(found, 0.0 * found.win), kind="stable")[: c.shortlist])
-    reach = low.reachability(seen, found.embeddings, found.roots)
-    terms = high.terms(found, reach)
-    return found, {TERMS[name]: values for name, values in terms.items()}
 
 
 def low_terms(made: Decided, joints: int) -> dict[str, Array]:

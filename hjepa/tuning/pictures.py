@@ -1,4 +1,4 @@
-"""Pictures of a study: how it went, which keys mattered, and the front; Okabe-Ito colours (2008)."""
+"""Pictures of a study: how it went, which keys mattered, and the front."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hjepa.tuning.objective import Figure, better, mean
 from hjepa.tuning.outcome import Outcome
 from hjepa.tuning.ranking import front
 from hjepa.tuning.study import Trial
+from hjepa.viewer.palette import BLUE, GREEN, INK, ORANGE
 
-BLUE, ORANGE, GREY, GREEN, INK = "#0072B2", "#E69F00", "#9AA5AB", "#009E73", "#26323D"
+GREY = "#9AA5AB"  # lighter than the palette's: many trials lie behind the best
 SUFFIXES = (".png", ".svg")
 WIDE = 8.0  # values that span more than this factor are drawn on a logarithmic axis
 

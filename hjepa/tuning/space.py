@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from hjepa.config import Config, resource
 from hjepa.errors import ConfigError, nearest
 from hjepa.tuning.objective import FIGURES
-from hjepa.typed_yaml import Section, key, read
+from hjepa.typed_yaml import Section, key, plainly, read
 
 Value = bool | int | float | str
 Params = dict[str, Value]  # dotted key -> value
@@ -220,5 +220,4 @@ def _outside(dotted: str, dimension: Dimension, value: Any) -> str | None:
 def _first(error: ValidationError) -> str:
     item = error.errors(include_url=False)[0]
     at = ".".join(str(part) for part in item["loc"])
-    said = str(item["msg"]).replace("Input should be", "must be").replace("Input should", "must")
-    return f"{at} {said}, got {json.dumps(item['input'])}"
+    return f"{at} {plainly(item['msg'])}, got {json.dumps(item['input'])}"

@@ -68,7 +68,7 @@ def _feasible(
             break
         starts = judge(world, pool, folder, progress=judging)
         rows = np.flatnonzero(starts.feasible)[: wanted - found]
-        kept.append((pool.take(rows), _taken(starts, rows)))
+        kept.append((pool.take(rows), starts.take(rows)))
         found += len(rows)
         if found == wanted:
             feeds, all_starts = zip(*kept, strict=True)
@@ -78,11 +78,6 @@ def _feasible(
     raise DataError(
         f"{found} of {judged} strokes are feasible for {world.spec.name}; allowed: at most so many, not {wanted}"
     )
-
-
-def _taken(starts: Starts, rows: NDArray[np.int64]) -> Starts:
-    columns: list[Any] = [column[rows] for column in starts]
-    return Starts(*columns)
 
 
 def _end_to_end(tables: Sequence[Sequence[Any]]) -> list[Any]:
@@ -101,7 +96,7 @@ def play(ground: Ground, block: Block) -> list[StrokeResult]:
             world,
             agent,
             strokes.feed.take(rows),
-            _taken(strokes.starts, rows),
+            strokes.starts.take(rows),
             replan_period_ms=c.low.replan_period_ms,
             seed=strokes.seed,
             weights_seed=api.weights_seed(c),

@@ -34,7 +34,6 @@ from hjepa import api
 from hjepa.build import timing_of
 from hjepa.evaluation.baselines import ClassicalAgent
 from hjepa.evaluation.episodes import run
-from hjepa.evaluation.feasible import Starts
 from hjepa.evaluation.metrics import paired_bootstrap, rate, shot_realised, within
 from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 from hjepa.tasks.badminton.estimate import FilterConfig
@@ -89,7 +88,7 @@ def play(agent: str, base: list[str], options: argparse.Namespace, out: Path) ->
         every = np.arange(0, len(starts.feasible), options.every)
         for rows, place in zip(np.array_split(every, len(places)), places, strict=True):
             system = api.load("badminton", [*named, *place])
-            part, c = Starts(*(column[rows] for column in starts)), system.config
+            part, c = starts.take(rows), system.config
             with system.world() as world:
                 strokes = run(
                     world,

@@ -42,7 +42,6 @@ from hjepa.benches.peers import PeerPlanner
 from hjepa.benches.situations import feasible_strokes, low_of
 from hjepa.deploy import compiled
 from hjepa.evaluation.episodes import run
-from hjepa.evaluation.feasible import Starts
 from hjepa.evaluation.metrics import rate
 from hjepa.planning.programs import LowPrograms
 from hjepa.planning.protocols import Plan, Planner, Residual
@@ -102,7 +101,6 @@ def play(job: Job) -> str:
     system = api.load("badminton", overrides)
     feed, starts = feasible_strokes(system, job.strokes)
     rows = np.array(job.places)
-    part: list[Any] = [column[rows] for column in starts]
     agent = system.agent("hjepa")
     low = low_of(agent)
     low.planner = ToDeadline(job.row)
@@ -112,7 +110,7 @@ def play(job: Job) -> str:
     began, file = time.monotonic(), path(job.out, job.row, job.deadline_ms)
     with closing(system.world()) as world:
         played = run(
-            world, agent, feed.take(rows), Starts(*part), replan_period_ms=period, seed=system.config.task.seed
+            world, agent, feed.take(rows), starts.take(rows), replan_period_ms=period, seed=system.config.task.seed
         )
         for place, stroke in zip(job.places, played, strict=False):
             r = stroke.result

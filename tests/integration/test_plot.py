@@ -56,7 +56,7 @@ def test_the_terms_of_the_shots_add_up_to_the_choice_that_was_made(made: decisio
     total = np.sum([*made.high_terms.values()], axis=0)
     assert total == pytest.approx(made.goal.energies)
     chosen = int(np.argmin(total))
-    assert made.weighed.types[chosen] == made.goal.type
+    assert made.weighed.names.split("\n")[chosen] == made.goal.type
     assert made.weighed.target_xy_m[chosen] == pytest.approx(made.goal.target_xy_m)
 
 

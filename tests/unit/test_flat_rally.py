@@ -15,11 +15,9 @@ from hjepa.planning.objectives import TIME_S
 from hjepa.planning.spent import Spent
 from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.planning.tactics import Seen, TacticsConfig
-from hjepa.types import Observation
 from tests import tiny
 
 torch.set_num_threads(1)
-TICK_NS = 10_000_000
 
 
 class Outcomes:
@@ -49,13 +47,6 @@ def test_a_shot_out_of_the_box_costs_as_a_missed_target_does() -> None:
     np.testing.assert_allclose(found - found[0], [0.0, 0.5, 0.5, 2.0], atol=1e-4)
 
 
-def seen(tick: int) -> Observation:
-    slots = np.arange(64)
-    xyz = np.stack([3.0 - 0.05 * slots, 0.01 * slots, 2.0 + 0.0 * slots], axis=-1)
-    stamps = (slots - 63 + tick) * TICK_NS
-    return Observation(tick * TICK_NS, tiny.SPEC.q_home_rad, np.zeros(8), xyz, slots > 63 - tick, stamps)
-
-
 @pytest.fixture(scope="module")
 def agent() -> FlatRallyAgent:
     c = config.load("badminton", ["low.first_starts=4", "low.candidates=16", "low.elites=4", "low.planner=cem"])
@@ -66,14 +57,14 @@ def agent() -> FlatRallyAgent:
 
 def played(agent: FlatRallyAgent, seed: int) -> list[bytes]:
     agent.reset(seed)
-    commands = [agent.act(seen(tick)) for tick in range(2, 40, 4)]
+    commands = [agent.act(tiny.flying(tick)) for tick in range(2, 40, 4)]
     return [command.q_rad.tobytes() for command in commands if command is not None]
 
 
 def test_it_begins_when_enough_was_seen_and_says_what_it_expects(agent: FlatRallyAgent) -> None:
     agent.reset(3)
-    assert agent.act(seen(4)) is None and agent.decision is None
-    command = agent.act(seen(12))
+    assert agent.act(tiny.flying(4)) is None and agent.decision is None
+    command = agent.act(tiny.flying(12))
     assert command is not None and command.q_rad.shape[1] == 8
     assert agent.decision is not None and agent.macro is not None
     assert agent.decision.target_xy_m is None  # it was given no goal
@@ -108,7 +99,7 @@ def test_what_a_search_scores_is_counted() -> None:
     low.config = replace(low.config, alarm_energy=1e9, first_iterations=2, first_starts=3, reach_iterations=1)
     spent.motions(low)
     goals = np.zeros((5, tiny.LOW.goal)), np.zeros((5, tiny.LOW.goal, tiny.LOW.goal))
-    low.reachability(seen(20), *goals)
+    low.reachability(tiny.flying(20), *goals)
     X = len(bundle.level.codec.low) + 1
     assert spent.flop == 10.0 * 5 * (4 + X + 1 + 1)  # proposals, a point and its neighbours, the step
 

@@ -21,10 +21,8 @@ from hjepa.training import pipeline
 from hjepa.training.encoder import train_encoder
 from hjepa.training.rally import train_rally
 from hjepa.training.train_low import fit
-from hjepa.types import Observation
 from tests import ranked, tiny
 
-TICK_NS = 10_000_000
 SIZES = ["levels.high.latent=12", "levels.high.action=4", "levels.high.codes=16", "levels.low.latent=20"]
 
 
@@ -35,14 +33,6 @@ def config(weights: Path, *changes: str) -> Config:
 def made(weights: Path, *changes: str) -> Any:
     chosen = config(weights, *changes)
     return build.build_agent(chosen, chosen.agent.name, lambda: (np.zeros(3), np.zeros(3)))
-
-
-def seen(tick: int) -> Observation:
-    """A shuttle on its way, from tick 0 on."""
-    slots = np.arange(64)
-    xyz = np.stack([3.0 - 0.05 * slots, 0.01 * slots, 2.0 + 0.0 * slots], axis=-1)
-    stamps = (slots - 63 + tick) * TICK_NS
-    return Observation(tick * TICK_NS, tiny.SPEC.q_home_rad, np.zeros(8), xyz, slots > 63 - tick, stamps)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +54,7 @@ def test_an_agent_of_other_sizes_trains_and_plans(small: Path) -> None:
     assert agent.high.model.codebook.shape == (16, 4)
     low = load_low(small / "low.safetensors").level.config
     assert (low.latent, low.goal) == (20, 12)
-    commands = [agent.act(seen(tick)) for tick in range(2, 40, 4)]
+    commands = [agent.act(tiny.flying(tick)) for tick in range(2, 40, 4)]
     goal = agent.thought.goal
     assert goal is not None
     assert goal.embedding.shape == (12,)

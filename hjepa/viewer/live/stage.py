@@ -138,21 +138,21 @@ class _Robot:
     """Frames nested as the robot's joints are: a joint that moves is one message."""
 
     def __init__(self, scene: viser.SceneApi, spec: RobotSpec, bodies: list[urdf.Body]) -> None:
-        self._joints: list[tuple[int, urdf.Body, Any]] = []
+        self._joints: list[tuple[int, urdf.Body, Any, Array]] = []  # joint, what it moves, and how that lies at q = 0
         self._shown = np.full(spec.joints, np.nan)
         where: dict[str, str] = {}
         for body in bodies:
             path = where[body.name] = f"{where.get(body.parent, '')}/{body.name}"
             frame = scene.add_frame(path, show_axes=False, position=body.T_parent_body[:3, 3])
-            frame.wxyz = quaternion(body.T_parent_body[:3, :3])
+            frame.wxyz = rest = quaternion(body.T_parent_body[:3, :3])
             for k, mesh in enumerate(body.meshes):
                 scene.add_mesh_simple(f"{path}/{k}", mesh.vertices_m, mesh.faces, color=mesh.rgb, flat_shading=True)
             if body.joint in spec.joint_names:
-                self._joints.append((spec.joint_names.index(body.joint), body, frame))
+                self._joints.append((spec.joint_names.index(body.joint), body, frame, rest))
 
     def move(self, q_rad: Array) -> None:
         """Only joints that have moved are told."""
-        for j, body, frame in self._joints:
+        for j, body, frame, rest in self._joints:
             if q_rad[j] == self._shown[j]:
                 continue
             self._shown[j] = q_rad[j]
@@ -160,7 +160,7 @@ class _Robot:
             if body.prismatic:
                 frame.position = T[:3, 3] + T[:3, :3] @ body.axis * q_rad[j]
             else:
-                frame.wxyz = product(quaternion(T[:3, :3]), turn(body.axis, q_rad[j]))
+                frame.wxyz = product(rest, turn(body.axis, q_rad[j]))
 
 
 def _draw_court(scene: viser.SceneApi) -> None:
