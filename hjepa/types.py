@@ -162,6 +162,15 @@ class Considered(NamedTuple):
     surprise: float  # how far the last stroke's outcome lay from what was expected, in its own doubt; nan: not known
 
 
+class Sensed(NamedTuple):
+    """How surprising what was seen by an instant is, beside what had been expected of it."""
+
+    stamp_ns: int  # of the observation
+    score: float  # grows with surprise; comparable within one set of weights
+    p: float  # share of normal strokes in which the score ever gets so high (conformal: more than 0, at most 1)
+    cause: str  # whose expectation was broken most: 'flight', 'unseen', 'net', 'outcome'; '' nothing was expected yet
+
+
 class Decision(NamedTuple):
     """What an agent decided last, for the record: frozen, read by evaluation and viewers, never by the agent."""
 

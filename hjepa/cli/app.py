@@ -24,6 +24,7 @@ from hjepa.cli import (
     launch,
     match,
     plot,
+    probe,
     robots,
     train,
     tune,
@@ -56,6 +57,7 @@ app.command("forecast")(forecast.forecast)
 app.command("match")(match.match)
 app.add_typer(configure.app, name="config")
 app.command("plot")(plot.plot)
+app.command("probe")(probe.probe)
 app.command("view")(view.view)
 app.add_typer(bench.app, name="bench")
 app.add_typer(deploy.app, name="deploy")
