@@ -24,6 +24,7 @@ from hjepa.models.layers import for_search
 from hjepa.models.low import LowBundle, LowLevel, load_low
 from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
+from hjepa.models.surprise import FlightSurprise
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.captured import captured
@@ -33,9 +34,10 @@ from hjepa.planning.flat import FlatAgent
 from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
-from hjepa.planning.programs import LowPrograms, plain, recorded
+from hjepa.planning.programs import LowPrograms, plain, record, recorded
 from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.surprise import Watcher
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
@@ -154,6 +156,16 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask
     if ask is not None:
         return ToldTactician(model, TYPES, settings, ask=ask, **parts)
     return Tactician(model, TYPES, settings, **parts)
+
+
+def watcher(bundle: LowBundle) -> Watcher | None:
+    """What the low level's surprise is told by; None where its weights were never calibrated."""
+    if not bundle.normal:
+        return None
+    score = FlightSurprise(bundle.level.encoder.memory).eval()
+    window = len(bundle.level.encoder.memory.age)
+    call = record(score, (torch.zeros(1, window, 3), torch.ones(1, window)))
+    return Watcher(call, {cause: scores.numpy() for cause, scores in bundle.normal.items()})
 
 
 def build_low(

@@ -113,6 +113,8 @@ class StrokePlanner:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
         self.starts.reset(seed)
+        if self.context is not None:
+            self.context.landed()
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
         self._tally = 0  # candidates scored for the latest plan
@@ -373,7 +375,10 @@ class StrokePlanner:
         window, mask, *own = (self._tensor(part[None]) for part in seen)
         joints = own[0], own[1]
         z = self.programs.see(window, mask, *joints)
-        return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
+        if self.context is None:
+            return z, joints
+        self.context.saw(*self.level.context_of(z))
+        return self.level.in_context(z, self.context.estimate), joints
 
     def _situation(
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float
