@@ -21,6 +21,7 @@ STEPS = 4  # of Gauss-Newton: the start is a fit to the first samples
 _NUDGE = (0.02, 0.02, 0.05)  # of the differences: m/s, m/s, context
 _LEAP = (5.0, 30.0, 1.5)  # largest step: m, m/s, context
 _START_S = 0.08  # samples count for the start as they fade in this time
+USUAL_DELAY_S = 0.03  # younger samples are usually still on their way
 _WIDE_M_S = 60.0  # spread of launch velocities, before anything is seen
 
 
@@ -114,6 +115,22 @@ class FlightMemory(nn.Module):
         along, up, heading = split(start[:, 3:])
         forward, upward = self.flight(along, up, context, recalled[:, -1] + t_s[:, 0])
         return start[:, :3] + torch.cat([forward[:, None] * heading, upward[:, None]], dim=-1)
+
+    def filled(self, window_m: Tensor, mask: Tensor, recalled: Tensor) -> tuple[Tensor, Tensor]:
+        """The window (B, K, 3) and its mask (B, K) with what the memory knows in place of samples that should have
+        been there: those since the first one that usually have arrived by now."""
+        t = recalled[:, -1:] - self.age
+        along, up, heading = split(recalled[:, 3:6])
+        nominal = t.new_zeros(*t.shape, self.context)
+        shape = t.shape
+        forward, upward = self.flight(
+            along[:, None].expand(shape), up[:, None].expand(shape), nominal, t.clamp(min=0.0)
+        )
+        way = torch.cat([forward[..., None] * heading[:, None], upward[..., None]], dim=-1)
+        due = (t > 0.0) & (self.age >= USUAL_DELAY_S - 1e-4)
+        known = torch.maximum(mask, due.to(mask.dtype))
+        seen = mask[..., None]
+        return (seen * window_m + (1.0 - seen) * (recalled[:, None, :3] + way)) * known[..., None], known
 
     def _step(self, mean: Tensor, window_m: Tensor, mask: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gaps (B, K, 3), precision (B, P, P) and the step (B, P) of one iteration."""

@@ -120,7 +120,8 @@ class ShuttleEncoder(nn.Module):
         """(B, Z). The memory learns by itself, from flights alone."""
         with torch.no_grad():
             recalled = self.memory.recall(x.window_m, x.mask) if x.recalled is None else x.recalled
-        features, now, heading = self.features(x)
+        window, mask = self.memory.filled(x.window_m, x.mask, recalled)
+        features, now, heading = self.features(x._replace(window_m=window, mask=mask))
         return torch.cat([features, now.new_zeros(len(now), self.context), now, heading, recalled], dim=-1)
 
     def features(self, x: LowInput) -> tuple[Tensor, Tensor, Tensor]:

@@ -135,7 +135,7 @@ class LowData:
         to_go = event - tick / 100.0
         now = self._input(flight, swing, rows, tick, to_go, rng, sight, gaps)
         later_tick = tick + 8
-        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, sight, np.roll(gaps, -8, axis=1))
+        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, sight, np.zeros_like(gaps))
         way = np.stack([self._joints(swing, rows, to_go - 0.02 * (h + 1)) for h in range(4)], axis=2)  # (2, B, 4, J)
         after = np.stack([self._joints(swing, rows, np.full(n, -0.1 * s)) for s in range(5)], axis=2)
         seen_at = event / 0.01
