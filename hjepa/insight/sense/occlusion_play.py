@@ -1,0 +1,94 @@
+"""Strokes played while the shuttle is hidden in mid-flight, each beside the same stroke with nothing hidden.
+
+The middle of the hidden span is half of the time until the real receiver hit that shuttle: fixed by the feed, the same
+for every agent and length. A stroke is played by an agent that has played no other, so that a killed run goes on as if
+it had never stopped. Legend: N strokes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hjepa import api
+from hjepa.evaluation.episodes import run
+from hjepa.evaluation.feasible import Court
+from hjepa.evaluation.metrics import Interval, paired_bootstrap, rate
+from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
+from robots.sim.world import SimulatedCourt
+
+TICK_S = 0.01
+AGENTS = ("hjepa", "classical")
+
+
+def span(time_s: float, hidden_ms: int) -> tuple[tuple[float, float], ...]:
+    """What is hidden of a stroke that is met after time_s: whole ticks about its half; () where nothing is."""
+    length = round(hidden_ms / 1e3 / TICK_S)
+    first = max(0, round(0.5 * time_s / TICK_S - 0.5 * length))
+    return ((first * TICK_S, (first + length) * TICK_S),) if length else ()
+
+
+def spread_out(count: int, some: int) -> NDArray[np.int64]:
+    """`some` of so many rows, evenly over all of them."""
+    return np.unique(np.linspace(0, count - 1, min(some, count)).round().astype(np.int64))
+
+
+def strokes(
+    system: api.System,
+    world: SimulatedCourt,
+    hidden_ms: int,
+    rows: NDArray[np.int64],
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> list[StrokeResult]:
+    """What came of the feed's rows (N,), played by the system's agent; those kept in `folder` are not played again."""
+    c, feed, starts = system.config, system.feed, system.starts()
+    path = folder / f"play-{c.agent.name}-{hidden_ms}.csv"
+    known = {r.id: r for r in read_csv(path)} if path.exists() else {}
+    plain = world.config
+    for done, i in enumerate(rows):
+        progress(done, len(rows))
+        if str(feed.id[i]) in known:
+            continue
+        world.config = replace(plain, hidden=span(float(feed.time_s[i]), hidden_ms))
+        one = np.array([i])
+        made: Court = world
+        agent = system.agent(c.agent.name)
+        replan = c.low.replan_period_ms
+        played = next(run(made, agent, feed.take(one), starts.take(one), replan_period_ms=replan, seed=c.task.seed))
+        known[played.result.id] = played.result
+        _keep(path, list(known.values()))
+    world.config = plain
+    progress(len(rows), len(rows))
+    return [known[str(feed.id[i])] for i in rows]
+
+
+def _keep(path: Path, results: Sequence[StrokeResult]) -> None:
+    """Write them whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_csv(part, results)
+    part.replace(path)
+
+
+def shares(results: Sequence[StrokeResult]) -> dict[str, Interval]:
+    """Hit and return rates, and that of the strokes which an oracle returns."""
+    return {
+        "hit": rate(r.hit for r in results),
+        "returned": rate(r.returned for r in results),
+        "returned, feasible": rate(r.returned for r in results if r.feasible),
+    }
+
+
+def lost(hidden: Sequence[StrokeResult], plain: Sequence[StrokeResult], seed: int) -> dict[str, Interval]:
+    """Percentage points that hiding costs, stroke by stroke; intervals by match."""
+
+    def points(value: Callable[[StrokeResult], bool]) -> Interval:
+        rng = np.random.default_rng([seed, 33])
+        return paired_bootstrap(plain, hidden, lambda r: 100.0 * value(r), rng)
+
+    return {"hit": points(lambda r: r.hit), "returned": points(lambda r: r.returned)}
