@@ -31,7 +31,7 @@ from robots.spec import load_spec
 
 STROKES, FLIGHTS = 150, 300  # as usual
 SPARE = 2  # times as many flights are drawn: some are too short
-MAIN_MS = (0, 200)  # hidden of every stroke; other lengths of a third of them
+MAIN_MS = (0, 200)  # hidden in the middle of every stroke's flight; other lengths and places of a third of them
 LEVELS = ("low", "high")
 
 
@@ -39,7 +39,7 @@ class Size(NamedTuple):
     """How much is looked at."""
 
     strokes: int
-    some: int  # strokes with another length hidden than MAIN_MS
+    some: int  # strokes with something else hidden than MAIN_MS in the middle
     flights: int
     hidden_ms: Sequence[int]
     agents: Sequence[str]
@@ -87,7 +87,8 @@ def _configured(config: Config, strokes: int, agent: str) -> Config:
 
 def _key(config: Config, size: Size) -> str:
     """Tells parts of other settings apart."""
-    digest = hashlib.sha256(f"{__version__} {config.model_dump_json()} {size}".encode())
+    rule = (__version__, size, falls.WORLDS, falls.DRAG_RANGE_M, sky.BEFORE, sky.AFTER, config.model_dump_json())
+    digest = hashlib.sha256(repr(rule).encode())
     for name, value in origin.weights(config, LEVELS).items():
         digest.update(f"{name} {value}".encode())
     return digest.hexdigest()[:12]
@@ -103,18 +104,25 @@ def _flights(config: Config, size: Size, setting: falls.Setting) -> FeedTable:
     return table.take(np.sort(rng.choice(fine, min(size.flights, len(fine)), replace=False)))
 
 
-def _played(asked: Asked, agent: str, size: Size, folder: Path) -> dict[int, list[StrokeResult]]:
-    """Hidden span in ms -> strokes."""
+def _played(asked: Asked, agent: str, size: Size, folder: Path) -> dict[court.Condition, list[StrokeResult]]:
+    """What is hidden -> strokes."""
     system = api.load(_configured(asked.config, size.strokes, agent))
     system.starts(judging=partial(asked.progress, "start states"))
     every = np.arange(size.strokes)
     made = {}
     with closing(system.world()) as world:
-        for ms in size.hidden_ms:
-            rows = every if ms in MAIN_MS else court.spread_out(size.strokes, size.some)
-            report = partial(asked.progress, f"{agent}, {ms} ms hidden")
-            made[ms] = court.strokes(system, world, ms, rows, folder, report)
+        for condition in _conditions(size.hidden_ms):
+            all_of_them = condition in [court.Condition(ms, court.MIDDLE) for ms in MAIN_MS]
+            rows = every if all_of_them else court.spread_out(size.strokes, size.some)
+            report = partial(asked.progress, f"{agent}, {condition.hidden_ms} ms hidden ({condition.place})")
+            made[condition] = court.strokes(system, world, condition, rows, folder, report)
     return made
+
+
+def _conditions(hidden_ms: Sequence[int]) -> list[court.Condition]:
+    """Nothing hidden, then every span in the middle of the flight, then anywhere."""
+    spans = [ms for ms in hidden_ms if ms]
+    return [court.PLAIN, *(court.Condition(ms, where) for where in (court.MIDDLE, court.ANYWHERE) for ms in spans)]
 
 
 def _example(feed: FeedTable, setting: falls.Setting, errors: falls.Errors) -> pictures.Example:

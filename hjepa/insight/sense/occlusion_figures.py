@@ -21,6 +21,7 @@ from hjepa.insight.sense.asked import Table
 AFTER_MS = tuple(round(1e3 * slots * sky.SLOT_S) for slots in sky.AFTER)
 PAIRS = (  # world, whose error, over whose
     ("nominal", falls.OURS, falls.TRUE),
+    ("nominal", falls.OURS, falls.WINDOW),
     ("nominal", falls.OURS, falls.ESTIMATED),
     ("varied", falls.OURS, falls.NOMINAL),
     ("varied", falls.OURS, falls.TRUE),
@@ -35,15 +36,15 @@ Rows = list[dict[str, Any]]
 def figures(
     hidden_ms: Sequence[int],
     errors: Mapping[str, falls.Errors],
-    played: Mapping[str, Mapping[int, Sequence[StrokeResult]]],
+    played: Mapping[str, Mapping[court.Condition, Sequence[StrokeResult]]],
     seed: int,
 ) -> dict[str, Any]:
-    """Everything, as JSON has it. played: agent -> hidden span -> strokes."""
+    """Everything, as JSON has it. played: agent -> what is hidden -> strokes."""
     return {
         "hidden_ms": list(hidden_ms),
         "landing": [row for world, found in errors.items() for row in _landing(world, hidden_ms, found)],
         "against": [row for world, found in errors.items() for row in _against(world, hidden_ms, found)],
-        "play": [_play(agent, ms, by_span, seed) for agent, by_span in played.items() for ms in by_span],
+        "play": [_play(agent, one, made, seed) for agent, made in played.items() for one in made],
     }
 
 
@@ -85,12 +86,14 @@ def _against(world: str, hidden_ms: Sequence[int], found: falls.Errors) -> Rows:
     return rows
 
 
-def _play(agent: str, ms: int, by_span: Mapping[int, Sequence[StrokeResult]], seed: int) -> dict[str, Any]:
-    results = by_span[ms]
+def _play(
+    agent: str, condition: court.Condition, made: Mapping[court.Condition, Sequence[StrokeResult]], seed: int
+) -> dict[str, Any]:
+    results = made[condition]
     shares = {name: asdict(value) for name, value in court.shares(results).items()}
-    lost = {name: asdict(value) for name, value in court.lost(results, by_span[0], seed).items()}
+    lost = {name: asdict(value) for name, value in court.lost(results, made[court.PLAIN], seed).items()}
     feasible = sum(r.feasible for r in results)
-    counts = {"agent": agent, "hidden_ms": ms, "strokes": len(results), "feasible": feasible}
+    counts = {"agent": agent, **condition._asdict(), "strokes": len(results), "feasible": feasible}
     return {**counts, "rates": shares, "points_lost": lost}
 
 
@@ -98,7 +101,7 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     """As they are printed."""
     spans = [str(ms) for ms in found["hidden_ms"]]
     made = [_errors(found, world, spans) for world in falls.WORLDS]
-    return [*made, _ratios(found, spans), _again(found), _strokes(found)]
+    return [*made, _ratios(found, "medians"), _ratios(found, "means"), _again(found), _strokes(found)]
 
 
 def _errors(found: Mapping[str, Any], world: str, spans: Sequence[str]) -> Table:
@@ -111,18 +114,18 @@ def _errors(found: Mapping[str, Any], world: str, spans: Sequence[str]) -> Table
     return Table(title, ["estimator", *spans], rows)
 
 
-def _ratios(found: Mapping[str, Any], spans: Sequence[str]) -> Table:
+def _ratios(found: Mapping[str, Any], kind: str) -> Table:
+    """kind: of 'medians' or 'means'."""
     rows = []
-    for pair in PAIRS:
-        mine = [r for r in found["against"] if (r["world"], r["estimator"], r["rival"]) == pair]
-        for kind in ("medians", "means"):
-            cells = [shown(r[f"ratio_of_{kind}"], 2) if f"ratio_of_{kind}" in r else "-" for r in mine]
-            rows.append([*pair, kind, *cells])
-    return Table(
-        "Low level's landing error over a rival's, paired, with 95 % intervals by match",
-        ["drag", "whose", "over", "of", *spans, ANY],
-        rows,
-    )
+    for span in [*found["hidden_ms"], ANY]:
+        cells = []
+        for pair in PAIRS:
+            mine = (r for r in found["against"] if (r["world"], r["estimator"], r["rival"]) == pair)
+            row = next(r for r in mine if r["hidden_ms"] == span)
+            cells.append(shown(row[f"ratio_of_{kind}"], 2) if row["pairs"] else "-")
+        rows.append([str(span), *cells])
+    title = f"Ratio of {kind} of the landing error, the low level's over a rival's, paired; 95 % intervals by match"
+    return Table(title, ["hidden, ms", *(f"{world} drag: {own} / {rival}" for world, own, rival in PAIRS)], rows)
 
 
 def _again(found: Mapping[str, Any]) -> Table:
@@ -142,10 +145,11 @@ def _strokes(found: Mapping[str, Any]) -> Table:
     for r in found["play"]:
         rates = [shown(r["rates"][name], 1, 100.0) for name in ("hit", "returned", "returned, feasible")]
         lost = [shown(r["points_lost"][name], 1) if r["hidden_ms"] else "-" for name in ("hit", "returned")]
-        rows.append([r["agent"], str(r["hidden_ms"]), str(r["strokes"]), *rates, *lost])
-    columns = ["agent", "hidden, ms", "strokes", "hit, %", "returned, %", "of the feasible, %"]
+        where = r["place"] if r["hidden_ms"] else "-"
+        rows.append([r["agent"], str(r["hidden_ms"]), where, str(r["strokes"]), *rates, *lost])
+    columns = ["agent", "hidden, ms", "where", "strokes", "hit, %", "returned, %", "of the feasible, %"]
     return Table(
-        "Strokes with the shuttle hidden in mid-flight; points lost to the same strokes with nothing hidden",
+        "Strokes with the shuttle hidden; points lost to the same strokes with nothing hidden",
         [*columns, "hits lost", "returns lost"],
         rows,
     )
@@ -165,7 +169,8 @@ def says(found: Mapping[str, Any]) -> str:
         for r in found["against"]
         if (r["world"], r["estimator"], r["rival"], r["hidden_ms"]) == ("nominal", falls.OURS, falls.TRUE, SHOWN_MS)
     )
-    lost = next(r for r in found["play"] if (r["agent"], r["hidden_ms"]) == ("hjepa", SHOWN_MS))
+    case = ("hjepa", SHOWN_MS, court.MIDDLE)
+    lost = next(r for r in found["play"] if (r["agent"], r["hidden_ms"], r["place"]) == case)
     return (
         f"{SHOWN_MS} ms hidden: the low level's landing error is {shown(ratio['ratio_of_medians'], 2)} times that of a "
         f"Kalman filter told the drag (medians, {ratio['pairs']} flights); agent hjepa loses "

@@ -109,8 +109,10 @@ def ours(level: LowLevel, observations: Sequence[Observation], context: Array) -
     return first_floor(expected(level, observations, context)).xy_m
 
 
-def filtered(config: FilterConfig, one: Look) -> list[Estimate | None]:
-    """What a Kalman filter believes at each instant at which is asked."""
+def filtered(config: FilterConfig, one: Look, afresh: bool = False) -> list[Estimate | None]:
+    """What a Kalman filter believes at each instant at which is asked; afresh: from what is in the window then."""
+    if afresh:
+        return [ShuttleFilter(config).update(one.seen[k]) for k in one.asked]
     eye, beliefs, asked = ShuttleFilter(config), [], set(one.asked)
     for k, seen in enumerate(one.seen):
         if k in asked:

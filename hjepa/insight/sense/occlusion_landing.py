@@ -29,8 +29,12 @@ HIDDEN_MS = (0, 50, 100, 200, 300, 400)
 DRAG_RANGE_M = (4.1, 5.4)  # of the varied worlds
 OURS, TOLD = "low level", "low level, drag told"
 TRUE, NOMINAL, ESTIMATED = "Kalman, true drag", "Kalman, nominal drag", "Kalman, drag estimated"
+WINDOW = "Kalman, true drag, one window"  # it knows what the low level knows: what is seen now, not what went before
 COPY, COAST = "copy last", "constant velocity"
-WORLDS = {"nominal": (OURS, TRUE, ESTIMATED, COPY, COAST), "varied": (OURS, TOLD, TRUE, NOMINAL, ESTIMATED, COPY)}
+WORLDS = {
+    "nominal": (OURS, TRUE, ESTIMATED, COAST, COPY, WINDOW),
+    "varied": (OURS, TOLD, TRUE, NOMINAL, ESTIMATED, COPY),
+}
 RESAMPLES = 1000
 
 Progress = Callable[[str, int, int], None]
@@ -82,7 +86,8 @@ def _span(
     for i in range(count):
         looks.append(sky.look(flights, i, hidden, setting.sensors))
         drag = float(flights.drag_m[i])
-        believed.append({k: sky.filtered(filter_of(k, drag), looks[-1]) for k in names if k.startswith("Kalman")})
+        filters = [name for name in names if name.startswith("Kalman")]
+        believed.append({k: sky.filtered(filter_of(k, drag), looks[-1], afresh=k == WINDOW) for k in filters})
         progress(i + 1, count)
     made = {name: np.full((len(sky.AFTER), count), np.nan) for name in names}
     for a in range(len(sky.AFTER)):
@@ -111,7 +116,7 @@ def filter_of(name: str, drag_m: float) -> FilterConfig:
     """A rival's filter in a world of this drag length."""
     if name == ESTIMATED:
         return FilterConfig()  # the classical agent's
-    believed_m = drag_m if name == TRUE else L_NOMINAL_M
+    believed_m = L_NOMINAL_M if name == NOMINAL else drag_m
     return FilterConfig(drag_length_m=believed_m, drag_spread=1e-4, drag_walk=0.0)
 
 

@@ -1,8 +1,8 @@
 """Strokes played while the shuttle is hidden in mid-flight, each beside the same stroke with nothing hidden.
 
-The middle of the hidden span is half of the time until the real receiver hit that shuttle: fixed by the feed, the same
-for every agent and length. A stroke is played by an agent that has played no other, so that a killed run goes on as if
-it had never stopped. Legend: N strokes.
+Where the hidden span lies is fixed by the feed, the same for every agent: its middle is half of the time until the real
+receiver hit that shuttle, or it lies anywhere in that time, after 60 ms. A stroke is played by an agent that has played
+no other, so that a killed run goes on as if it had never stopped. Legend: N strokes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,31 @@ from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 from robots.sim.world import SimulatedCourt
 
 TICK_S = 0.01
+SEEN_TICKS = 6  # before what is hidden anywhere
 AGENTS = ("hjepa", "classical")
+MIDDLE, ANYWHERE = "middle", "anywhere"
 
 
-def span(time_s: float, hidden_ms: int) -> tuple[tuple[float, float], ...]:
-    """What is hidden of a stroke that is met after time_s: whole ticks about its half; () where nothing is."""
-    length = round(hidden_ms / 1e3 / TICK_S)
-    first = max(0, round(0.5 * time_s / TICK_S - 0.5 * length))
+class Condition(NamedTuple):
+    """What is hidden of every stroke."""
+
+    hidden_ms: int
+    place: str  # MIDDLE or ANYWHERE
+
+
+PLAIN = Condition(0, MIDDLE)
+
+
+def span(time_s: float, condition: Condition, share: float) -> tuple[tuple[float, float], ...]:
+    """What is hidden of a stroke that is met after time_s, in whole ticks; () where nothing is.
+
+    share: from 0, as early as may be, to 1, as late as may be, where it lies anywhere.
+    """
+    length, met = round(condition.hidden_ms / 1e3 / TICK_S), round(time_s / TICK_S)
+    if condition.place == MIDDLE:
+        first = max(0, round(0.5 * (met - length)))
+    else:
+        first = SEEN_TICKS + round(share * max(0, met - length - SEEN_TICKS))
     return ((first * TICK_S, (first + length) * TICK_S),) if length else ()
 
 
@@ -41,21 +60,22 @@ def spread_out(count: int, some: int) -> NDArray[np.int64]:
 def strokes(
     system: api.System,
     world: SimulatedCourt,
-    hidden_ms: int,
+    condition: Condition,
     rows: NDArray[np.int64],
     folder: Path,
     progress: Callable[[int, int], None],
 ) -> list[StrokeResult]:
     """What came of the feed's rows (N,), played by the system's agent; those kept in `folder` are not played again."""
     c, feed, starts = system.config, system.feed, system.starts()
-    path = folder / f"play-{c.agent.name}-{hidden_ms}.csv"
+    path = folder / f"play-{c.agent.name}-{condition.hidden_ms}-{condition.place}.csv"
     known = {r.id: r for r in read_csv(path)} if path.exists() else {}
     plain = world.config
     for done, i in enumerate(rows):
         progress(done, len(rows))
         if str(feed.id[i]) in known:
             continue
-        world.config = replace(plain, hidden=span(float(feed.time_s[i]), hidden_ms))
+        share = float(np.random.default_rng([c.task.seed, int(feed.id[i]), 34]).random())
+        world.config = replace(plain, hidden=span(float(feed.time_s[i]), condition, share))
         one = np.array([i])
         made: Court = world
         agent = system.agent(c.agent.name)

@@ -5,14 +5,14 @@ Legend: T slots in the air, n samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from hjepa.types import Array
-from hjepa.viewer.palette import COURT, FAINT, GREY, INK, MARKERS, SERIES
+from hjepa.viewer.palette import COURT, GREY, INK, MARKERS, SERIES
 from hjepa.viewer.pictures.paper import Picture, sheet, soft
 
 SLOT_S = 0.01
@@ -31,19 +31,24 @@ class Example(NamedTuple):
 
 def draw(figures: Mapping[str, Any], note: str) -> Picture:
     """Landing error by hidden time in both kinds of worlds, and returns lost. figures: as the examination has them."""
-    with sheet("The shuttle hidden in flight", note, 13.0, 4.6) as figure:
+    rows = sorted(figures["landing"], key=lambda r: r["world"] != "varied")  # the clearest colours to what is compared
+    estimators = list(dict.fromkeys(r["estimator"] for r in rows))
+    with sheet("The shuttle hidden in flight", note, 15.0, 4.8) as figure:
         *worlds, play = figure.subplots(1, 3)
-        for axes, world in zip(worlds, ("nominal", "varied"), strict=True):
-            _errors(axes, world, figures["landing"])
         worlds[1].sharey(worlds[0])
+        for axes, world in zip(worlds, ("nominal", "varied"), strict=True):
+            _errors(axes, world, figures["landing"], estimators)
         _lost(play, figures["play"])
+        lines = {line.get_label(): line for axes in worlds for line in axes.get_lines()}
+        shown = {str(name): lines[name] for name in estimators if name in lines}
+        figure.legend(list(shown.values()), list(shown), loc="outside right center", title="landing error of")
     return Picture("occlusion", figure, "landing error and returns lost against the hidden time", _rows(figures))
 
 
-def _errors(axes: Axes, world: str, landing: list[Mapping[str, Any]]) -> None:
+def _errors(axes: Axes, world: str, landing: Sequence[Mapping[str, Any]], estimators: Sequence[str]) -> None:
     rows = [r for r in landing if r["world"] == world and r["seen_again_ms"] == 0]
     soft(axes)
-    for k, name in enumerate(dict.fromkeys(r["estimator"] for r in rows)):
+    for k, name in enumerate(estimators):
         mine = [r for r in rows if r["estimator"] == name and r["flights"]]
         x, y, lo, hi = ([r[key] for r in mine] for key in ("hidden_ms", "median_m", "median_lo_m", "median_hi_m"))
         axes.fill_between(x, lo, hi, color=SERIES[k], alpha=0.15, lw=0)
@@ -51,22 +56,21 @@ def _errors(axes: Axes, world: str, landing: list[Mapping[str, Any]]) -> None:
     flights = max((r["flights"] for r in rows), default=0)
     what = "drag as usual" if world == "nominal" else "drag differs from flight to flight"
     axes.set(title=f"{what}, n = {flights}", xlabel="hidden, ms", ylabel="median landing error, m", yscale="log")
-    axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.8)
 
 
-def _lost(axes: Axes, play: list[Mapping[str, Any]]) -> None:
+def _lost(axes: Axes, play: Sequence[Mapping[str, Any]]) -> None:
     soft(axes)
     axes.axhline(0.0, color=GREY, lw=0.8)
-    for k, agent in enumerate(dict.fromkeys(r["agent"] for r in play)):
-        mine = [r for r in play if r["agent"] == agent and r["hidden_ms"]]
+    for k, (agent, place) in enumerate(dict.fromkeys((r["agent"], r["place"]) for r in play)):
+        mine = [r for r in play if (r["agent"], r["place"]) == (agent, place) and r["hidden_ms"]]
         lost = [r["points_lost"]["returned"] for r in mine]
         y = np.array([one["value"] for one in lost])
         spread = np.abs(np.array([[one["lo"], one["hi"]] for one in lost]).reshape(-1, 2).T - y)
         x = np.array([r["hidden_ms"] for r in mine]) + 6.0 * k  # beside each other
-        axes.errorbar(x, y, spread, color=SERIES[k], marker=MARKERS[k], ms=6, lw=1.8, capsize=3, label=agent)
-        for at, value, row in zip(x, y, mine, strict=True):
-            axes.annotate(f"{row['strokes']}", (at, value), (5, 5), textcoords="offset points", fontsize=8, color=FAINT)
-    axes.set(title="returns lost in play (number: strokes)", xlabel="hidden in mid-flight, ms", ylabel="points lost")
+        strokes = sorted({r["strokes"] for r in mine})
+        name = f"{agent}, {place} (n = {' or '.join(str(n) for n in strokes)})"
+        axes.errorbar(x, y, spread, color=SERIES[k], marker=MARKERS[k], ms=6, lw=1.8, capsize=3, label=name)
+    axes.set(title="returns lost in play", xlabel="hidden, ms", ylabel="points lost")
     axes.legend(loc="upper left")
 
 
@@ -77,7 +81,12 @@ def _rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
         for r in figures["landing"] if r["seen_again_ms"] == 0 and r["flights"]
     ]  # fmt: skip
     play = [
-        {"what": "points of the return rate lost", "who": r["agent"], "hidden_ms": r["hidden_ms"], "n": r["strokes"]}
+        {
+            "what": f"points of the return rate lost, {r['place']}",
+            "who": r["agent"],
+            "hidden_ms": r["hidden_ms"],
+            "n": r["strokes"],
+        }
         | r["points_lost"]["returned"]
         for r in figures["play"]
     ]
@@ -119,9 +128,13 @@ def _along(example: Example) -> Any:
 
 
 def _to_floor(path: Array) -> Array:
-    """A path (k, 3) up to its first point below the floor."""
+    """A path (k, 3) up to the floor."""
     down = np.flatnonzero(path[:, 2] <= 0.0)
-    return path[: down[0] + 1] if len(down) else path
+    if not len(down) or down[0] == 0:
+        return path
+    above, below = path[down[0] - 1], path[down[0]]
+    landed = above + above[2] / (above[2] - below[2]) * (below - above)
+    return np.concatenate([path[: down[0]], landed[None]])
 
 
 def _path_rows(example: Example, along: Any) -> list[dict[str, Any]]:
