@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from hjepa.evaluation.feasible import stand, stroke_seed
-from hjepa.insight.sense.landing import Ahead, ahead, first_floor
+from hjepa.insight.sense.landing import Ahead, Landing, ahead, first_floor
 from hjepa.models.low import LowInput, LowLevel
 from hjepa.tasks.badminton.estimate import Estimate, FilterConfig, ShuttleFilter
 from hjepa.tasks.badminton.feeds import FeedTable
@@ -104,9 +104,9 @@ def expected(level: LowLevel, observations: Sequence[Observation], context: Arra
         return ahead(level, level.in_context(z, torch.from_numpy(context.astype(np.float32))))
 
 
-def ours(level: LowLevel, observations: Sequence[Observation], context: Array) -> Array:
-    """Landing points (N, 2) that the low level expects."""
-    return first_floor(expected(level, observations, context)).xy_m
+def ours(level: LowLevel, observations: Sequence[Observation], context: Array) -> Landing:
+    """Where the low level expects the shuttles of N observations to land."""
+    return first_floor(expected(level, observations, context))
 
 
 def filtered(config: FilterConfig, one: Look, afresh: bool = False) -> list[Estimate | None]:

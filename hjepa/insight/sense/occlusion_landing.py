@@ -45,6 +45,7 @@ class Errors(NamedTuple):
 
     match: NDArray[np.int16]  # (N,)
     to_floor_s: Array  # (H, N) from the first instant at which is asked
+    aloft: Array  # (H, A, N) 1 where the low level expects no landing: its error is that of the lowest place then
     m: Mapping[str, Array]  # estimator -> (H, A, N); nan: the flight was over, or nothing was expected
 
 
@@ -70,16 +71,17 @@ def errors(world: str, feed: FeedTable, setting: Setting, folder: Path, progress
         if not path.exists():
             what = f"landing, {world} drag, {hidden_ms} ms hidden"
             save_arrays(path, _span(WORLDS[world], flights, setting, hidden_ms, partial(progress, what)))
-        names = [*WORLDS[world], "to_floor_s"]
+        names = [*WORLDS[world], "to_floor_s", "aloft"]
         parts.append(load_arrays(path, names, "part of an examination", "delete it, and examine again"))
     told = {name: np.stack([part[name] for part in parts]) for name in WORLDS[world]}
-    return Errors(flights.match, np.stack([part["to_floor_s"] for part in parts]), told)
+    to_floor_s, aloft = (np.stack([part[name] for part in parts]) for name in ("to_floor_s", "aloft"))
+    return Errors(flights.match, to_floor_s, aloft, told)
 
 
 def _span(
     names: Sequence[str], flights: sky.Flights, setting: Setting, hidden_ms: int, progress: Callable[[int, int], None]
 ) -> dict[str, Array]:
-    """Estimator -> errors (A, N) with one span hidden; and the time to the floor (N,)."""
+    """Estimator -> errors (A, N) with one span hidden; and the other columns of Errors."""
     count = len(flights.drag_m)
     hidden = round(hidden_ms / 1e3 / sky.SLOT_S)
     looks, believed = [], []
@@ -89,27 +91,31 @@ def _span(
         filters = [name for name in names if name.startswith("Kalman")]
         believed.append({k: sky.filtered(filter_of(k, drag), looks[-1], afresh=k == WINDOW) for k in filters})
         progress(i + 1, count)
-    made = {name: np.full((len(sky.AFTER), count), np.nan) for name in names}
+    made = {name: np.full((len(sky.AFTER), count), np.nan) for name in [*names, "aloft"]}
     for a in range(len(sky.AFTER)):
         flying = np.array([i for i, one in enumerate(looks) if a < len(one.asked)], dtype=np.int64)
-        seen = [looks[i].seen[looks[i].asked[a]] for i in flying]
+        if not len(flying):
+            continue
         context = np.zeros((len(flying), setting.level.config.context))
         context[:, 0] = (flights.drag_m[flying] - L_NOMINAL_M) / DRAG_UNIT_M
-        beliefs = {name: [believed[i][name][a] for i in flying] for name in believed[0]}
-        for name, out in made.items():
-            xy = sky.landings(beliefs[name]) if name in beliefs else _told(name, setting.level, seen, context)
-            out[a, flying] = np.linalg.norm(xy - flights.floor_m[flying], axis=-1)
+        told = _told(setting.level, [looks[i].seen[looks[i].asked[a]] for i in flying], context)
+        told |= {name: sky.landings([believed[i][name][a] for i in flying]) for name in believed[0]}
+        for name in names:
+            made[name][a, flying] = np.linalg.norm(told[name] - flights.floor_m[flying], axis=-1)
+        made["aloft"][a, flying] = told["aloft"]
     return made | {"to_floor_s": flights.floor_s - [one.asked[0] * sky.SLOT_S for one in looks]}
 
 
-def _told(name: str, level: LowLevel, seen: Sequence[Observation], context: Array) -> Array:
-    """Landings (N, 2) by an estimator that looks at one observation; context (N, C): the truth."""
-    if not seen:
-        return np.zeros((0, 2))
-    if name in (OURS, TOLD):
-        return sky.ours(level, seen, context if name == TOLD else np.zeros_like(context))
-    read = sky.copied if name == COPY else sky.coasting
-    return np.stack([read(one) for one in seen])
+def _told(level: LowLevel, seen: Sequence[Observation], context: Array) -> dict[str, Array]:
+    """Landings (N, 2) by the estimators that look at one observation each; context (N, C): the truth."""
+    own = sky.ours(level, seen, np.zeros_like(context))
+    return {
+        OURS: own.xy_m,
+        TOLD: sky.ours(level, seen, context).xy_m,
+        COPY: np.stack([sky.copied(one) for one in seen]),
+        COAST: np.stack([sky.coasting(one) for one in seen]),
+        "aloft": np.isnan(own.time_s).astype(np.float64),
+    }
 
 
 def filter_of(name: str, drag_m: float) -> FilterConfig:

@@ -66,26 +66,31 @@ def strokes(
     progress: Callable[[int, int], None],
 ) -> list[StrokeResult]:
     """What came of the feed's rows (N,), played by the system's agent; those kept in `folder` are not played again."""
-    c, feed, starts = system.config, system.feed, system.starts()
+    c, feed = system.config, system.feed
     path = folder / f"play-{c.agent.name}-{condition.hidden_ms}-{condition.place}.csv"
     known = {r.id: r for r in read_csv(path)} if path.exists() else {}
     plain = world.config
-    for done, i in enumerate(rows):
-        progress(done, len(rows))
-        if str(feed.id[i]) in known:
-            continue
-        share = float(np.random.default_rng([c.task.seed, int(feed.id[i]), 34]).random())
-        world.config = replace(plain, hidden=span(float(feed.time_s[i]), condition, share))
-        one = np.array([i])
-        made: Court = world
-        agent = system.agent(c.agent.name)
-        replan = c.low.replan_period_ms
-        played = next(run(made, agent, feed.take(one), starts.take(one), replan_period_ms=replan, seed=c.task.seed))
-        known[played.result.id] = played.result
-        _keep(path, list(known.values()))
-    world.config = plain
+    try:
+        for done, i in enumerate(rows):
+            progress(done, len(rows))
+            if str(feed.id[i]) in known:
+                continue
+            share = float(np.random.default_rng([c.task.seed, int(feed.id[i]), 34]).random())
+            world.config = replace(plain, hidden=span(float(feed.time_s[i]), condition, share))
+            result = _one(system, world, int(i))
+            known[result.id] = result
+            _keep(path, list(known.values()))
+    finally:
+        world.config = plain
     progress(len(rows), len(rows))
     return [known[str(feed.id[i])] for i in rows]
+
+
+def _one(system: api.System, world: Court, i: int) -> StrokeResult:
+    """Stroke i of the feed, played by an agent that is new."""
+    c, row = system.config, np.array([i])
+    feed, starts, agent = system.feed.take(row), system.starts().take(row), system.agent(c.agent.name)
+    return next(run(world, agent, feed, starts, replan_period_ms=c.low.replan_period_ms, seed=c.task.seed)).result
 
 
 def _keep(path: Path, results: Sequence[StrokeResult]) -> None:
