@@ -209,6 +209,22 @@ def strokes(returned: list[bool]) -> list[StrokeResult]:
     return [StrokeResult(str(k), match=str(k % 3), hit=True, returned=r) for k, r in enumerate(returned)]
 
 
+def test_an_interval_of_paired_shares_is_never_empty_and_tighter_than_one_unpaired() -> None:
+    same = court.newcombe(130, 0, 0, n=150)
+    assert same.value == 0.0 and same.lo == pytest.approx(-same.hi) and 0.005 < same.hi < 0.04
+    unrelated = court.newcombe(113, 17, 17, n=150)  # as many agree as by chance
+    assert unrelated.hi > 2.0 * same.hi
+    fewer, more = court.newcombe(100, 20, 5, n=150), court.newcombe(100, 5, 20, n=150)
+    assert (fewer.value, fewer.lo, fewer.hi) == pytest.approx((-more.value, -more.hi, -more.lo))
+    assert fewer.lo > 0.0
+    assert court.newcombe(10, 0, 0, n=10).hi == pytest.approx(0.278, abs=0.001)  # Wilson's bound of 0 in 10
+
+
+def test_points_lost_have_an_interval_though_no_stroke_changed() -> None:
+    spread = court.lost(strokes([True] * 10), strokes([True] * 10), seed=0)["returned"]
+    assert spread.value == 0.0 and spread.lo < 0.0 < spread.hi
+
+
 def test_figures_are_json_and_tables_and_pictures_can_be_made_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

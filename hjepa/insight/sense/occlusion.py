@@ -16,6 +16,7 @@ import numpy as np
 
 from hjepa import __version__, api, build, factories
 from hjepa.config import Config
+from hjepa.errors import DataError
 from hjepa.evaluation.episodes import feed_of
 from hjepa.evaluation.results import StrokeResult
 from hjepa.insight import origin
@@ -100,6 +101,8 @@ def _flights(config: Config, size: Size, setting: falls.Setting) -> FeedTable:
     table = feed_of(config.model_copy(update={"task": task}))
     longest = round(max(falls.HIDDEN_MS) / 1e3 / sky.SLOT_S)
     fine = np.flatnonzero(sky.long_enough(0.97 * table.floor_s, setting.sensors, longest))
+    if not len(fine):
+        raise DataError(f"{len(table.id)} flights looked at; allowed: some of {max(falls.HIDDEN_MS)} ms and a bit more")
     rng = np.random.default_rng([config.task.seed, 30])
     return table.take(np.sort(rng.choice(fine, min(size.flights, len(fine)), replace=False)))
 

@@ -7,6 +7,7 @@ no other, so that a killed run goes on as if it had never stopped. Legend: N str
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from hjepa import api
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import Court
-from hjepa.evaluation.metrics import Interval, paired_bootstrap, rate
+from hjepa.evaluation.metrics import Interval, paired_bootstrap, rate, wilson
 from hjepa.evaluation.results import StrokeResult, read_csv, write_csv
 from robots.sim.world import SimulatedCourt
 
@@ -110,10 +111,39 @@ def shares(results: Sequence[StrokeResult]) -> dict[str, Interval]:
 
 
 def lost(hidden: Sequence[StrokeResult], plain: Sequence[StrokeResult], seed: int) -> dict[str, Interval]:
-    """Percentage points that hiding costs, stroke by stroke; intervals by match."""
+    """Percentage points that hiding costs, stroke by stroke.
+
+    Intervals hold that of the bootstrap by match, which is empty where no stroke changed, and that of `newcombe`.
+    """
+    before = {r.id: r for r in plain}
 
     def points(value: Callable[[StrokeResult], bool]) -> Interval:
         rng = np.random.default_rng([seed, 33])
-        return paired_bootstrap(plain, hidden, lambda r: 100.0 * value(r), rng)
+        drawn = paired_bootstrap(plain, hidden, lambda r: 100.0 * value(r), rng)
+        pairs = [(value(before[r.id]), value(r)) for r in hidden]
+        both, first, second = (pairs.count(kind) for kind in ((True, True), (True, False), (False, True)))
+        counted = newcombe(both, first, second, len(pairs))
+        return Interval(drawn.value, min(drawn.lo, 100.0 * counted.lo), max(drawn.hi, 100.0 * counted.hi))
 
     return {"hit": points(lambda r: r.hit), "returned": points(lambda r: r.returned)}
+
+
+def newcombe(both: int, first: int, second: int, n: int) -> Interval:
+    """Difference of two shares of the same n, the first minus the second (Newcombe 1998, paired data, method 10).
+
+    both, first, second: how many count in both, in the first only, in the second only.
+    """
+    neither = n - both - first - second
+    one, other = wilson(both + first, n), wilson(both + second, n)
+    product = math.prod((both + first, second + neither, both + second, first + neither))
+    together = float(both * neither - first * second)
+    if together > 0:  # a correction for continuity
+        together = max(together - n / 2, 0.0)
+    phi = together / math.sqrt(product) if product else 0.0
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2.0 * phi * a * b + b * b, 0.0))
+
+    gap = one.value - other.value
+    low, high = reach(one.value - one.lo, other.hi - other.value), reach(one.hi - one.value, other.value - other.lo)
+    return Interval(gap, gap - low, gap + high)

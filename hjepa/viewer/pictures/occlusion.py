@@ -41,7 +41,8 @@ def draw(figures: Mapping[str, Any], note: str) -> Picture:
         _lost(play, figures["play"])
         lines = {line.get_label(): line for axes in worlds for line in axes.get_lines()}
         shown = {str(name): lines[name] for name in estimators if name in lines}
-        figure.legend(list(shown.values()), list(shown), loc="outside right center", title="landing error of")
+        figure.legend(list(shown.values()), list(shown), loc="outside right upper", title="landing error of")
+        figure.legend(*play.get_legend_handles_labels(), loc="outside right lower", title="returns lost by, hidden")
     return Picture("occlusion", figure, "landing error and returns lost against the hidden time", _rows(figures))
 
 
@@ -61,17 +62,23 @@ def _errors(axes: Axes, world: str, landing: Sequence[Mapping[str, Any]], estima
 def _lost(axes: Axes, play: Sequence[Mapping[str, Any]]) -> None:
     soft(axes)
     axes.axhline(0.0, color=GREY, lw=0.8)
-    for k, (agent, place) in enumerate(dict.fromkeys((r["agent"], r["place"]) for r in play)):
+    agents = list(dict.fromkeys(r["agent"] for r in play))
+    for n, (agent, place) in enumerate(dict.fromkeys((r["agent"], r["place"]) for r in play if r["hidden_ms"])):
         mine = [r for r in play if (r["agent"], r["place"]) == (agent, place) and r["hidden_ms"]]
         lost = [r["points_lost"]["returned"] for r in mine]
         y = np.array([one["value"] for one in lost])
         spread = np.abs(np.array([[one["lo"], one["hi"]] for one in lost]).reshape(-1, 2).T - y)
-        x = np.array([r["hidden_ms"] for r in mine]) + 6.0 * k  # beside each other
-        strokes = sorted({r["strokes"] for r in mine})
-        name = f"{agent}, {place} (n = {' or '.join(str(n) for n in strokes)})"
-        axes.errorbar(x, y, spread, color=SERIES[k], marker=MARKERS[k], ms=6, lw=1.8, capsize=3, label=name)
-    axes.set(title="returns lost in play", xlabel="hidden, ms", ylabel="points lost")
-    axes.legend(loc="upper left")
+        x = np.array([r["hidden_ms"] for r in mine]) + 6.0 * n  # beside each other
+        strokes = " or ".join(str(count) for count in sorted({r["strokes"] for r in mine}))
+        k, first = agents.index(agent), place == play[0]["place"]
+        line: dict[str, Any] = {
+            "color": SERIES[k],
+            "ls": "-" if first else "--",
+            "mfc": SERIES[k] if first else "white",
+        }
+        name = f"{agent}, {place}, n = {strokes}"
+        axes.errorbar(x, y, spread, marker=MARKERS[k], ms=6, lw=1.8, capsize=3, label=name, **line)
+    axes.set(title="returns lost in play", xlabel="hidden, ms", ylabel="points of the return rate lost")
 
 
 def _rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
