@@ -162,7 +162,8 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 
 def test_dump_and_explain_load_back_to_an_equal_configuration(tmp_path: Path) -> None:
-    config = c.load("badminton", ["world.tracker_delay_s=0.06", "task.random.flight_s=[1, 1.5]"])
+    changes = ["world.tracker_delay_s=0.06", "world.hidden_ms=[[400, 600]]", "task.random.flight_s=[1, 1.5]"]
+    config = c.load("badminton", changes)
     assert c.load(write(tmp_path, c.dump(config))) == config
     assert c.load(write(tmp_path, explaining.commented(config))) == config
 

@@ -14,11 +14,12 @@ import torch
 from hjepa.config import load
 from hjepa.errors import DataError
 from hjepa.evaluation.results import StrokeResult
-from hjepa.insight.sense import landing
+from hjepa.insight.sense import landing, occlusion
 from hjepa.insight.sense import occlusion_figures as told
 from hjepa.insight.sense import occlusion_flights as sky
 from hjepa.insight.sense import occlusion_landing as falls
 from hjepa.insight.sense import occlusion_play as court
+from hjepa.insight.sense.asked import Asked
 from hjepa.tasks.badminton.feeds import load_feed
 from hjepa.tasks.badminton.flight import L_NOMINAL_M
 from hjepa.types import RobotState
@@ -161,6 +162,30 @@ def test_the_middle_span_is_centred_and_another_lies_within_the_flight() -> None
     early, late = (court.span(1.0, court.Condition(200, court.ANYWHERE), share)[0] for share in (0.0, 1.0))
     assert (early, late) == (pytest.approx((0.06, 0.26)), pytest.approx((0.8, 1.0)))
     assert court.spread_out(150, 50)[[0, -1]].tolist() == [0, 149] and len(court.spread_out(2, 50)) == 2
+
+
+def test_parts_of_other_weights_or_another_world_are_not_gone_on_with(tmp_path: Path) -> None:
+    asked = Asked(load("badminton", [f"agent.weights={tmp_path}"]), "badminton", 6, False, tmp_path)
+    size = occlusion.size_of(asked)
+    keys = [occlusion.key_of(asked.config, size)]
+    for name in ("low.safetensors", "high.safetensors"):
+        (tmp_path / name).write_bytes(b"trained")
+        keys.append(occlusion.key_of(asked.config, size))
+    keys.append(occlusion.key_of(load("badminton", [f"agent.weights={tmp_path}", "world.dropout=0.1"]), size))
+    keys.append(occlusion.key_of(asked.config, occlusion.size_of(asked._replace(quick=True))))
+    assert len(set(keys)) == len(keys) and occlusion.key_of(asked.config, size) == keys[2]
+
+
+def test_every_flight_has_room_for_the_longest_span() -> None:
+    config = load("badminton", ["task.feed=val"])
+    size = occlusion.Size(2, 1, 40, (0, 400), ("hjepa",))
+    feed = occlusion.flights_of(config, size, setting())
+    assert len(feed.id) == 40 == len(set(feed.id.tolist()))
+    for drag_m in falls.DRAG_RANGE_M:
+        flights = sky.make_flights(feed, tiny.SPEC, np.full(40, drag_m), seed=0)._replace(share=np.zeros(40))
+        for i in np.argsort(flights.floor_s)[:3]:
+            one = sky.look(flights, int(i), 40, SENSORS)
+            assert one.first + 40 < len(flights.x_m[i])  # seen again before it lands
 
 
 class Idle:

@@ -48,9 +48,9 @@ class Size(NamedTuple):
 
 def examine(asked: Asked) -> Found:
     """Landing errors without a robot, then strokes; the parts of other settings or weights are not gone on with."""
-    size = _size(asked)
+    size = size_of(asked)
     config = _configured(asked.config, size.strokes, "hjepa")
-    folder = asked.out / "occlusion_parts" / _key(config, size)
+    folder = asked.out / "occlusion_parts" / key_of(config, size)
     folder.mkdir(parents=True, exist_ok=True)
     setting = falls.Setting(
         build.low_bundle(config, load_spec(config.robot.name)).level,
@@ -59,7 +59,7 @@ def examine(asked: Asked) -> Found:
         size.hidden_ms,
         config.task.seed,
     )
-    feed = _flights(config, size, setting)
+    feed = flights_of(config, size, setting)
     errors = {world: falls.errors(world, feed, setting, folder, asked.progress) for world in falls.WORLDS}
     played = {agent: _played(asked, agent, size, folder) for agent in size.agents}
     figures = told.figures(size.hidden_ms, errors, played, config.task.seed)
@@ -71,7 +71,8 @@ def examine(asked: Asked) -> Found:
     return Found(figures, told.tables(figures), drawn, told.says(figures))
 
 
-def _size(asked: Asked) -> Size:
+def size_of(asked: Asked) -> Size:
+    """How much is looked at, as usual or as asked."""
     if asked.quick:
         return Size(2, 1, 6, (0, 200), ("hjepa",))
     strokes = asked.strokes or STROKES
@@ -86,7 +87,7 @@ def _configured(config: Config, strokes: int, agent: str) -> Config:
     return config.model_copy(update={"task": task, "world": world, "agent": who})
 
 
-def _key(config: Config, size: Size) -> str:
+def key_of(config: Config, size: Size) -> str:
     """Tells parts of other settings apart."""
     rule = (__version__, size, falls.WORLDS, falls.DRAG_RANGE_M, sky.BEFORE, sky.AFTER, config.model_dump_json())
     digest = hashlib.sha256(repr(rule).encode())
@@ -95,7 +96,7 @@ def _key(config: Config, size: Size) -> str:
     return digest.hexdigest()[:12]
 
 
-def _flights(config: Config, size: Size, setting: falls.Setting) -> FeedTable:
+def flights_of(config: Config, size: Size, setting: falls.Setting) -> FeedTable:
     """Flights long enough for every span, also where drag is greatest, drawn from the configured feed."""
     task = config.task.model_copy(update={"strokes": SPARE * size.flights})
     table = feed_of(config.model_copy(update={"task": task}))
