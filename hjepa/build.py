@@ -36,6 +36,7 @@ from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import LowPrograms, plain, recorded
 from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.surprise import Expecting, Watcher
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
@@ -208,6 +209,11 @@ def _made_here(known: tuple[Path, str, str], level: LowLevel, limits: Limits, jo
         made = recorded(level, limits, joints) if on_cpu else captured(plain(level, limits))
         _MADE[known] = made
     return _MADE[known]
+
+
+def watcher(level: Expecting) -> Watcher:
+    """Who notices what the level did not expect."""
+    return Watcher(level)
 
 
 def onlooker(config: Config, spec: RobotSpec) -> Onlooker:
