@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from hjepa.tasks.badminton import impact
@@ -10,7 +11,7 @@ from hjepa.tasks.badminton.shuttle import State, rk4
 from robots.sim.disturbance import Disturbance
 from robots.sim.referee import Referee
 
-_NO_DISC = (1e-9, 1e-9)  # semi-axes of a racket that nothing meets
+_NO_DISC = (math.nan, math.nan)  # semi-axes of a racket that nothing meets
 _FLOOR_M = 0.05  # a shuttle does not jump below it: it is mirrored there
 _MS = 0.001
 

@@ -12,8 +12,8 @@ import numpy as np
 from hjepa import api, build
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
-from hjepa.evaluation.feasible import stand
 from hjepa.errors import WeightsError
+from hjepa.evaluation.feasible import stand
 from hjepa.insight.sense.violations_pairs import Case
 from hjepa.insight.sense.violations_watch import Traces
 from hjepa.planning.context import SlowContext
