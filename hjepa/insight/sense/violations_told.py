@@ -64,7 +64,7 @@ def found(watched: Watched, config: Config, name: str) -> Found:
     }
     worst = min(told, key=lambda kind: told[kind]["beyond"]["auc"]["value"])
     said = (
-        f"AUC, mean over {len(told)} kinds: {_spoken(figures['mean_auc']['beyond'])} at 3 and 10 units, "
+        f"AUC, mean over {len(told)} kinds: {_spoken(figures['mean_auc']['beyond'])} at 3 and 10 x, "
         f"{_spoken(figures['mean_auc']['all'])} at all sizes; worst {worst} {_spoken(told[worst]['beyond']['auc'])}; "
         + "; ".join(
             f"{_spoken(figures['alarms'][a.name]['per_minute'])} false alarms a minute ({a.name})" for a in alarms
@@ -218,9 +218,9 @@ def _alarm_table(alarms: dict[str, Any]) -> Table:
 def _auc_table(told: dict[str, Any]) -> pictures.AucTable:
     keys = (*_sizes(told), "all")
     cells = np.full((3, len(told), len(keys)), np.nan)
-    for k, own in enumerate(told.values()):
+    for k, (kind, own) in enumerate(told.items()):
         for s, key in enumerate(keys):
-            if key in own:
+            if key in own and (key == "all" or kind not in PLAYED):
                 cells[:, k, s] = [own[key]["auc"][part] for part in ("value", "lo", "hi")]
     names = tuple("all sizes" if key == "all" else f"{key} x" for key in keys)
     return pictures.AucTable(tuple(told), names, *cells)
@@ -234,15 +234,8 @@ def _examples(blocks: Sequence[Block]) -> list[pictures.Example]:
             block = own[len(own) // 2]
             a, b = (_row(side) for side in (block.impossible, block.possible))
             n = min(len(a), len(b))
-            made.append(
-                pictures.Example(
-                    f"{kind}, {block.size:g} x",
-                    times_s(n),
-                    a[:n],
-                    b[:n],
-                    float(block.impossible.at_s[0]),
-                )
-            )
+            at_s = float(block.impossible.at_s[0])
+            made.append(pictures.Example(f"{kind}, {block.size:g} x", times_s(n), a[:n], b[:n], at_s))
     return made
 
 

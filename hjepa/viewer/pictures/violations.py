@@ -9,7 +9,7 @@ import numpy as np
 
 from hjepa.types import Array
 from hjepa.viewer.palette import BLUE, FAINT, INK, SEQUENTIAL, VERMILION
-from hjepa.viewer.pictures.paper import Picture, blank, sheet, soft
+from hjepa.viewer.pictures.paper import Picture, sheet, soft
 
 
 class AucTable(NamedTuple):
@@ -79,9 +79,8 @@ def draw_examples(examples: Sequence[Example], threshold: float, note: str) -> P
                 rows.append({"kind": example.kind, "time_s": float(t), "impossible": float(a), "possible": float(b)})
         for axes in panels[len(examples) :]:
             axes.set_axis_off()
-        if not examples:
-            blank(panels[0], "no pair")
-        panels[0].legend(loc="upper left", fontsize=8)
-        figure.supylabel("surprise", fontsize=9, color=INK)
+        panels[0].legend(loc="upper right", fontsize=8)
+        panels[0].set_ylabel("surprise")
+        panels[min(columns, len(panels) - 1)].set_xlabel("s from the launch")
     says = f"Surprise over time for a pair of each of {len(examples)} kinds; dashed: the alarm, dotted: when it happens"
     return Picture("violations_examples", figure, says, rows)
