@@ -12,10 +12,13 @@ from hjepa.config import Disturbed, load
 from hjepa.errors import ConfigError, RobotError
 from hjepa.tasks.badminton.impact import Pose
 from hjepa.tasks.badminton.shuttle import State
+from hjepa.types import Launch
 from robots.sensors import SensorConfig, Sensors
 from robots.sim.disturbance import FAULTS, IMPOSSIBLE, UNITS, Disturbance
 from robots.sim.disturbed import DisturbedReferee
 from robots.sim.referee import Referee
+from robots.sim.world import WorldConfig
+from robots.spec import load_spec
 
 LAUNCH: State = (5.0, 0.3, 2.5, -22.0, 0.5, 9.0)
 LOW: State = (3.0, 0.0, 1.2, -12.0, 0.0, 0.0)  # meets the net
@@ -199,12 +202,34 @@ def test_every_kind_has_a_unit_and_can_be_configured() -> None:
 
 
 def test_a_configured_disturbance_is_that_of_the_world() -> None:
-    pytest.importorskip("pybullet")
-    from hjepa.factories import build_world
+    from hjepa.factories import world_settings
 
     config = load("badminton", ["world.disturbance={kind: mass, at_ms: 250, size: 3}"])
-    assert build_world(config).config.disturbance == Disturbance("mass", 0.25, 3.0)
-    assert build_world(load("badminton")).config.disturbance is None
+    assert world_settings(config).disturbance == Disturbance("mass", 0.25, 3.0)
+    assert world_settings(load("badminton")) == WorldConfig()
+
+
+def test_a_disturbance_counts_from_the_next_reset_and_until_it_is_taken_away() -> None:
+    pytest.importorskip("pybullet")
+    from robots.sim.court import CourtWorld, home
+
+    launch, spec = Launch(np.array(LAUNCH[:3]), np.array(LAUNCH[3:])), load_spec("courtbot")
+    odd = WorldConfig(disturbance=Disturbance("vanish", 0.2, 1.0))
+
+    def seen(world: CourtWorld, config: WorldConfig) -> int:
+        """Samples between 0.2 and 0.3 s."""
+        before = world.config
+        world.config = config
+        observation = world.reset(home(spec), launch, 1)
+        for _ in range(40):
+            observation = world.tick()
+        world.config = before
+        late = observation.stamp_ns - observation.tracker_stamp_ns
+        return int(observation.tracker_mask[(late >= 100_000_000) & (late < 200_000_000)].sum())
+
+    with CourtWorld(spec, WorldConfig(dropout=0.0)) as world:
+        plain = WorldConfig(dropout=0.0)
+        assert [seen(world, config) for config in (plain, odd, plain)] == [10, 0, 10]
 
 
 def test_a_misspelt_kind_of_disturbance_is_told_with_the_nearest_one() -> None:

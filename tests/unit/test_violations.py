@@ -15,10 +15,11 @@ from hjepa.config import Config, load  # noqa: E402
 from hjepa.errors import ConfigError  # noqa: E402
 from hjepa.insight.sense import violations_pairs as vp  # noqa: E402
 from hjepa.insight.sense import violations_scores as vs  # noqa: E402
+from hjepa.insight.sense.violations_filter import drift, surprises  # noqa: E402
 from hjepa.insight.sense.violations_parts import Block, Parts, Watched  # noqa: E402
 from hjepa.insight.sense.violations_played import met  # noqa: E402
 from hjepa.insight.sense.violations_told import found  # noqa: E402
-from hjepa.insight.sense.violations_watch import Traces, batched, fly, watch  # noqa: E402
+from hjepa.insight.sense.violations_watch import Traces, batched, fly, through, watch  # noqa: E402
 from hjepa.types import NS, Observation, Sensed  # noqa: E402
 from robots.sim.referee import Referee  # noqa: E402
 from tests import tiny  # noqa: E402
@@ -164,11 +165,32 @@ class Clock:
 def test_every_episode_is_watched_from_its_launch_to_its_end() -> None:
     cases = vp.normal(FEED, 3, 0)
     counted: list[int] = []
-    made = watch(cases, tiny.low().level, Clock(), tiny.SPEC, lambda: counted.append(1))
+    made = watch(cases, through(tiny.low().level, Clock()), tiny.SPEC, lambda: counted.append(1))
     ends = [case.until_s for case in cases]
     assert len(counted) == 3
     assert made.highest() == pytest.approx(np.array(ends) + 0.06, abs=0.021)
     assert (np.nanmin(made.score, axis=1) == 0.0).all()
+
+
+def test_the_filters_innovations_are_white_in_normal_play() -> None:
+    made = watch(vp.normal(FEED, 12, 0), surprises, tiny.SPEC)
+    late = made.score[:, 15:][np.isfinite(made.score[:, 15:])]
+    assert 3.0 < np.median(late) < 9.0  # the largest of 7 that overlap, each about chi-square with 3 degrees of freedom
+    assert made.highest().max() < 40.0
+
+
+@pytest.mark.parametrize(("kind", "size"), [("teleport", 3.0), ("gravity", 1.0), ("mass", 10.0), ("reversal", 1.0)])
+def test_a_filter_that_knows_the_flight_equation_tells_the_twins_apart(kind: str, size: float) -> None:
+    pairs = [pair for pair in vp.draw(FEED, kind, size, 8, 0) if not pair.possible.harmless]
+    impossible, possible = (watch(side, surprises, tiny.SPEC).highest() for side in zip(*pairs, strict=True))
+    assert (impossible > possible).all()
+
+
+def test_innovations_that_lean_one_way_add_up() -> None:
+    white = np.random.default_rng(0).normal(size=(40, 3))
+    leaning = white + np.where(np.arange(40) >= 20, 1.0, 0.0)[:, None]
+    assert drift(leaning) > 3 * drift(white)
+    assert drift(np.vstack([leaning, white])) == pytest.approx(drift(white))  # what is long past is forgotten
 
 
 def test_the_disc_is_met_by_what_passes_through_it() -> None:

@@ -10,11 +10,12 @@ from functools import partial
 
 from hjepa import build
 from hjepa.insight.sense.asked import Asked, Found
+from hjepa.insight.sense.violations_filter import FLIGHT, surprises
 from hjepa.insight.sense.violations_pairs import KINDS, PLAYED, SIZES, draw, feed_of, normal
 from hjepa.insight.sense.violations_parts import Block, Parts, Watched
 from hjepa.insight.sense.violations_played import play
 from hjepa.insight.sense.violations_told import found
-from hjepa.insight.sense.violations_watch import watch
+from hjepa.insight.sense.violations_watch import through, watch
 from robots.spec import load_spec
 
 PAIRS, NORMAL = 60, 10  # of each kind and size; normal strokes for each of these
@@ -44,14 +45,19 @@ def watched(asked: Asked, count: int, sizes: tuple[float, ...]) -> Watched:
 
     spec = load_spec(config.robot.name)
     level = build.low_bundle(config, spec).level
-    look = partial(watch, level=level, watcher=build.watcher(level), spec=spec, seen=step)
+    look = partial(watch, look=through(level, build.watcher(level)), spec=spec, seen=step)
     blocks: list[Block] = []
     for kind, size in wanted:
         pairs = draw(feed, kind, size, count, seed)
-        see = partial(play, config=config, seen=step) if kind in PLAYED else look
         sides = {"impossible": [p.impossible for p in pairs], "possible": [p.possible for p in pairs]}
-        traces = {side: parts.traces(f"{kind}_{size:g}_{side}", partial(see, cases)) for side, cases in sides.items()}
+        see = partial(play, config=config, seen=step) if kind in PLAYED else look
+        a, b = (parts.traces(f"{kind}_{size:g}_{side}", partial(see, cases)) for side, cases in sides.items())
+        rival = None
+        if kind in FLIGHT:
+            see = partial(watch, look=surprises, spec=spec)
+            c, d = (parts.traces(f"{kind}_{size:g}_{side}_rival", partial(see, cases)) for side, cases in sides.items())
+            rival = c, d
         done = 2 * count * (len(blocks) + 1)  # also where it was read
-        blocks.append(Block(kind, size, tuple(p.possible.harmless for p in pairs), **traces))
+        blocks.append(Block(kind, size, tuple(p.possible.harmless for p in pairs), a, b, rival))
     cases = normal(feed, NORMAL * count, seed)
     return Watched(blocks, parts.traces("normal", partial(look, cases)))

@@ -22,6 +22,7 @@ class Block(NamedTuple):
     harmless: tuple[str, ...]  # (N,) what the possible one carries; '' nothing
     impossible: Traces
     possible: Traces
+    rival: tuple[Traces, Traces] | None = None  # the same two, as the Kalman filter sees them
 
 
 class Watched(NamedTuple):

@@ -79,11 +79,10 @@ def found(watched: Watched, config: Config, name: str) -> Found:
     return Found(figures, [_kinds_table(told), _alarm_table(figures["alarms"])], drawn, said)
 
 
-def scores(blocks: Iterable[Block]) -> Scores:
-    """Of all pairs in which both have one."""
-    listed = list(blocks)
-    impossible = np.concatenate([block.impossible.highest() for block in listed])
-    possible = np.concatenate([block.possible.highest() for block in listed])
+def scores(blocks: Iterable[Block], rival: bool = False) -> Scores:
+    """Of all pairs in which both have one; or the rival's."""
+    sides = [block.rival if rival and block.rival else (block.impossible, block.possible) for block in blocks]
+    impossible, possible = (np.concatenate([side.highest() for side in part]) for part in zip(*sides, strict=True))
     fine = np.isfinite(impossible) & np.isfinite(possible)
     return Scores(impossible[fine], possible[fine])
 
@@ -110,6 +109,8 @@ def _told(blocks: Sequence[Block], rng: np.random.Generator) -> dict[str, Any]:
                 "pairwise": asdict(pairwise(s, rng)),
                 "pairs": len(s.impossible),
             }
+            if all(block.rival for block in group):
+                told[kind][key]["filter"] = asdict(auc(scores(group, rival=True), rng))
     return told
 
 
@@ -178,10 +179,16 @@ def _kinds_table(told: dict[str, Any]) -> Table:
     rows = []
     for kind, own in told.items():
         cells = [_spoken(own[size]["auc"]) if size in own and kind not in PLAYED else "" for size in sizes]
-        rows.append(
-            (kind, str(own["all"]["pairs"]), *cells, *(_spoken(own["all"][key]) for key in ("auc", "pairwise")))
-        )
-    columns = ("kind", "pairs", *(f"AUC, {size} x" for size in sizes), "AUC, all", "pairwise, all")
+        known = [_spoken(own["all"][key]) if key in own["all"] else "" for key in ("auc", "pairwise", "filter")]
+        rows.append((kind, str(own["all"]["pairs"]), *cells, *known))
+    columns = (
+        "kind",
+        "pairs",
+        *(f"AUC, {size} x" for size in sizes),
+        "AUC, all",
+        "pairwise, all",
+        "Kalman filter: AUC, all",
+    )
     return Table("Impossible against possible episodes (half of these with a harmless change)", columns, rows)
 
 

@@ -58,13 +58,27 @@ def times_s(count: int) -> Array:
     return SLOT_S * STRIDE * np.arange(count, dtype=np.float64)
 
 
-def watch(
-    cases: Sequence[Case], level: Any, watcher: Watching, spec: RobotSpec, seen: Callable[[], None] = lambda: None
-) -> Traces:
-    """What a watcher makes of each episode. seen: called for each."""
+Look = Callable[[Sequence[Observation], int], Sequence[Sensed]]
+"""Surprise at each of T observations, in order; until_ns: the flight is expected to end then."""
+
+
+def through(level: Any, watcher: Watching) -> Look:
+    """How a level's watcher looks at an episode."""
+
+    def look(observations: Sequence[Observation], until_ns: int) -> list[Sensed]:
+        with torch.no_grad():
+            z = level.see(*batched(observations))
+        watcher.reset()
+        return [watcher.see(seen, z[t : t + 1], until_ns) for t, seen in enumerate(observations)]
+
+    return look
+
+
+def watch(cases: Sequence[Case], look: Look, spec: RobotSpec, seen: Callable[[], None] = lambda: None) -> Traces:
+    """What is made of each episode. seen: called for each."""
     traces = []
     for case in cases:
-        traces.append(_trace(case, level, watcher, spec))
+        traces.append(look(fly(case, spec), round(case.until_s * NS)))
         seen()
     longest = max((len(trace) for trace in traces), default=0)
     score, p = (np.full((len(traces), longest), np.nan, dtype=np.float32) for _ in range(2))
@@ -72,15 +86,6 @@ def watch(
         score[i, : len(trace)] = [sensed.score for sensed in trace]
         p[i, : len(trace)] = [sensed.p for sensed in trace]
     return Traces(score, p, np.array([case.at_s for case in cases]))
-
-
-def _trace(case: Case, level: Any, watcher: Watching, spec: RobotSpec) -> list[Sensed]:
-    observations = fly(case, spec)
-    with torch.no_grad():
-        z = level.see(*batched(observations))
-    watcher.reset()
-    until_ns = round(case.until_s * NS)
-    return [watcher.see(seen, z[t : t + 1], until_ns) for t, seen in enumerate(observations)]
 
 
 def fly(case: Case, spec: RobotSpec) -> list[Observation]:
