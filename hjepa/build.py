@@ -158,10 +158,10 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask
     return Tactician(model, TYPES, settings, **parts)
 
 
-def watcher(bundle: LowBundle) -> Watcher | None:
-    """What the low level's surprise is told by; None where its weights were never calibrated."""
+def watcher(bundle: LowBundle) -> Watcher:
+    """What the low level's surprise is told by; WeightsError where its weights were never calibrated."""
     if not bundle.normal:
-        return None
+        raise WeightsError("the low level's weights do not say how surprising normal play is: `hjepa train low` again")
     score = FlightSurprise(bundle.level.encoder.memory).eval()
     window = len(bundle.level.encoder.memory.age)
     call = record(score, (torch.zeros(1, window, 3), torch.ones(1, window)))

@@ -35,6 +35,9 @@ Sideways = Annotated[float, Field(ge=-3.05, le=3.05)]
 Height = Annotated[float, Field(ge=0, le=5)]
 Flight = Annotated[float, Field(ge=0.1, le=5)]
 Instant = Annotated[int, Field(ge=0, le=4000)]  # ms of an episode
+Disturbed = Literal[
+    "teleport", "vanish", "gravity", "net", "racket", "drag_off", "mass", "frozen", "reversal", "stuck", "bias", "burst"
+]
 SEEDS = 2**32 - 1
 
 
@@ -43,6 +46,17 @@ class RobotSection(Section):
 
     name: str = key("courtbot", "which robot, by its name in the catalogue; its limits are in its description")
     driver: Literal["pybullet", "mujoco"] = key("pybullet", "which physics moves it in the simulated court")
+
+
+class DisturbanceSection(Section):
+    """Something that cannot happen, or a fault of the tracker, in every stroke; see robots.sim.disturbance."""
+
+    kind: Disturbed = key(
+        "teleport", "what: the shuttle's (teleport ... reversal), or the tracker's (stuck, bias, burst)"
+    )
+    at_ms: int = key(300, "when, from the launch", unit="ms", ge=0, le=10_000)
+    size: float = key(1.0, "how much: 1 is at the edge of what training has seen, 10 far beyond", gt=0, le=100)
+    seed: int = key(0, "seeds directions, together with the stroke's", ge=0, le=SEEDS)
 
 
 class WorldSection(Section):
@@ -58,6 +72,9 @@ class WorldSection(Section):
     )
     joint_noise_rad_s: float = key(
         0.002, "standard deviation of a joint velocity reading (rad/s or m/s)", unit="rad/s", ge=0, le=1
+    )
+    disturbance: DisturbanceSection | None = key(
+        None, "something that cannot happen: {kind: teleport, at_ms: 400, size: 3}; null: nothing"
     )
     recover_s: float = key(0.9, "how long an episode lasts after the contact or the crossing", unit="s", ge=0, le=3)
     hidden_ms: tuple[tuple[Instant, Instant], ...] = key(

@@ -42,10 +42,16 @@ def build_world(config: Config, gui: bool = False, record: bool = False, speed_s
 
 def world_settings(config: Config) -> WorldConfig:
     """What the configuration says of the simulated world, as the simulator takes it."""
+    from robots.sim.disturbance import Disturbance
     from robots.sim.world import WorldConfig
 
-    hidden = tuple((start / 1e3, end / 1e3) for start, end in config.world.hidden_ms)
-    return WorldConfig(hidden=hidden, **config.world.model_dump(exclude={"hidden_ms"}))
+    c = config.world
+    odd = c.disturbance
+    return WorldConfig(
+        hidden=tuple((start / 1e3, end / 1e3) for start, end in c.hidden_ms),
+        disturbance=None if odd is None else Disturbance(odd.kind, odd.at_ms / 1e3, odd.size, odd.seed),
+        **c.model_dump(exclude={"hidden_ms", "disturbance"}),
+    )
 
 
 def make_world(config: str, gui: bool = False, speed_share: float = 1.0) -> SimulatedCourt:

@@ -56,8 +56,8 @@ class LowConfig:
 
     @property
     def whole(self) -> int:
-        """Size of z: the state, and what is recalled of the flight (R, see models.flight)."""
-        return self.state + recalled_size(self.context)
+        """Size of z: the state, what is recalled of the flight (R, see models.flight), and the own joints."""
+        return self.state + recalled_size(self.context) + 2 * self.joints
 
 
 class LowInput(NamedTuple):
@@ -90,9 +90,9 @@ FITS = ((1, 9.0), (2, 9.0), (3, 9.0), (2, 0.30), (2, 0.16))  # degree, span in s
 
 
 class ShuttleEncoder(nn.Module):
-    """Tracker window and joints -> z (B, Z): features in the shuttle's own frame, its place, what is recalled.
+    """Tracker window and joints -> z (B, Z): features in the shuttle's own frame, its place, what is recalled, joints.
 
-    Z = D + C + POSE + R. The context's place holds zeros, the nominal world, until `in_context` fills it.
+    Z = D + C + POSE + R + 2 J. The context's place holds zeros, the nominal world, until `in_context` fills it.
 
     Flight looks the same from anywhere and in any direction, so the window is moved to the fitted position at `now` and
     turned about the vertical into the fitted heading before it is encoded.
@@ -122,7 +122,9 @@ class ShuttleEncoder(nn.Module):
             recalled = self.memory.recall(x.window_m, x.mask) if x.recalled is None else x.recalled
         window, mask = self.memory.filled(x.window_m, x.mask, recalled)
         features, now, heading = self.features(x._replace(window_m=window, mask=mask))
-        return torch.cat([features, now.new_zeros(len(now), self.context), now, heading, recalled], dim=-1)
+        nominal = now.new_zeros(len(now), self.context)
+        own = x.q_rad, x.dq_rad_s / self.joint_scale
+        return torch.cat([features, nominal, now, heading, recalled, *own], dim=-1)
 
     def features(self, x: LowInput) -> tuple[Tensor, Tensor, Tensor]:
         """Features (B, D), and the shuttle's place (B, 3) and heading (B, 2) in whose frame they are."""
@@ -289,9 +291,9 @@ class LowLevel(nn.Module):
 
     def context_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """What the flight by itself says of the context, and its doubt (B, C), in units of the prior's spread."""
-        C = self.config.context
-        said = z[:, self.config.state + 6 + 6 * C : -1]
-        return said[:, :C], said[:, C:]
+        c = self.config
+        first = c.state + 6 + 6 * c.context
+        return z[:, first : first + c.context], z[:, first + c.context : first + 2 * c.context]
 
     def see(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
         """`encode` with the observation's parts given apart."""
@@ -310,7 +312,8 @@ class LowLevel(nn.Module):
         """Where the shuttle will be in z's context if nothing meets it, and what is expected of it then: position (m),
         velocity, free numbers, context (B, 48 + C). The position is recalled, and carried on by the learned flight."""
         c = self.config
-        known, pose, recalled = z[:, : c.latent + c.context], z[:, c.latent + c.context : c.state], z[:, c.state :]
+        known, pose = z[:, : c.latent + c.context], z[:, c.latent + c.context : c.state]
+        recalled = z[:, c.state : c.state + recalled_size(c.context)]
         context = known[:, c.latent :]
         where = self.encoder.memory.where(recalled, context, to_go_s)
         return torch.cat([where, self.predictor.ahead(known, pose[:, 3:], to_go_s), context], dim=-1)

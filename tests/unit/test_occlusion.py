@@ -50,7 +50,7 @@ class Falling:
 
 def test_landing_is_the_first_crossing_of_the_floor() -> None:
     heights = torch.tensor([[2.0], [0.5], [1e-4], [60.0]], dtype=torch.float64)
-    found = landing.landing(SimpleNamespace(predictor=Falling()), heights)
+    found = landing.landing(Falling(), heights)
     falls_s = np.sqrt(heights[:3, 0].numpy() / 4.905)
     np.testing.assert_allclose(found.time_s[:2], falls_s[:2], atol=1e-3)
     np.testing.assert_allclose(found.xy_m[:2, 0], 3.0 * falls_s[:2], atol=3e-3)

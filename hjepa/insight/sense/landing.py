@@ -5,7 +5,7 @@ Legend: N states, T instants.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ AT_ONCE = 64  # states; each has 150 instants
 class Foreseeing(Protocol):
     """What is asked of a low level."""
 
-    @property
-    def predictor(self) -> Any: ...
+    def ahead(self, z: Tensor, to_go_s: Tensor, /) -> Tensor: ...
 
 
 class Ahead(NamedTuple):
@@ -42,18 +41,18 @@ class Landing(NamedTuple):
 
 @torch.no_grad()
 def ahead(level: Foreseeing, z: Tensor, step_s: float = STEP_S, horizon_s: float = HORIZON_S) -> Ahead:
-    """The flight that states z (N, D + C + POSE) expect."""
+    """The flight that states z (N, Z) expect."""
     times = torch.arange(1, round(horizon_s / step_s) + 1, dtype=z.dtype) * step_s
     paths = []
     for part in z.split(AT_ONCE):
         to_go = times.repeat(len(part))[:, None]
-        told = level.predictor.ahead(part.repeat_interleave(len(times), dim=0), to_go)
+        told = level.ahead(part.repeat_interleave(len(times), dim=0), to_go)
         paths.append(told[:, :3].double().view(len(part), len(times), 3).numpy())
     return Ahead(times.double().numpy(), np.concatenate(paths) if paths else np.zeros((0, len(times), 3)))
 
 
 def landing(level: Foreseeing, z: Tensor) -> Landing:
-    """Where and when the flights that states z (N, D + C + POSE) expect first meet the floor."""
+    """Where and when the flights that states z (N, Z) expect first meet the floor."""
     return first_floor(ahead(level, z))
 
 
