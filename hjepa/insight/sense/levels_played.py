@@ -1,0 +1,191 @@
+"""Real strokes played by the oracle, and what is seen and true every 20 ms of them.
+
+What is kept does not depend on any weights: the levels are asked afterwards. Parts lie in a folder under the hash of
+all that they depend on, so that a killed run goes on and another configuration never meets them.
+Legend: N strokes, S moments, K tracker slots, F slots of the flight window, J joints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hjepa import api
+from hjepa.arrays import load_arrays, save_arrays
+from hjepa.config import Config
+from hjepa.errors import DataError
+from hjepa.evaluation.feasible import Starts, stroke_seed
+from hjepa.planning.hierarchy import HighPlanConfig, flight_window
+from hjepa.protocols import Agent
+from hjepa.tasks.badminton.feeds import FeedTable
+from hjepa.tasks.badminton.flight import land
+from hjepa.tasks.badminton.strokes import load_strokes
+from hjepa.types import NS, Array, Observation
+
+RULE = 1  # counts up when what is kept changes
+PART = 20  # strokes of a file
+STEP = 2  # ticks between two moments: 20 ms
+FEWEST = HighPlanConfig.samples  # tracker samples before any level is asked
+LONGEST_S = 1.2  # moments earlier than this before the contact are not kept
+
+
+class Played(NamedTuple):
+    """S moments of strokes that the oracle hit, stroke by stroke, in order of time."""
+
+    stroke: NDArray[np.int64]  # (S,) row of the stroke table
+    to_go_s: Array  # (S,) until the oracle's contact
+    window_m: NDArray[np.float32]  # (S, K, 3) tracker, as observed
+    mask: NDArray[np.bool_]  # (S, K)
+    q_rad: Array  # (S, J) as observed
+    dq_rad_s: Array  # (S, J)
+    flight_m: NDArray[np.float32]  # (S, F, 3) the flight from its hit on, as far as it has been seen
+    flight_mask: NDArray[np.bool_]  # (S, F)
+    shuttle_m: Array  # (S, 3) true
+    shuttle_m_s: Array  # (S, 3)
+    true_q_rad: Array  # (S, J)
+    true_dq_rad_s: Array  # (S, J)
+    racket_m: Array  # (S, 3) centre
+    face: Array  # (S, 3) unit normal
+    racket_m_s: Array  # (S, 3)
+    hit_m: Array  # (S, 3) where the opponent hit it
+    landing_m: Array  # (S, 2) where it would fall if nobody hit it
+
+    def at(self, rows: NDArray[Any]) -> Played:
+        """Some moments."""
+        columns: list[Any] = [column[rows] for column in self]
+        return Played(*columns)
+
+
+class Side(NamedTuple):
+    """The strokes of one split."""
+
+    split: str
+    played: Played
+    asked: int  # strokes that were played; of those that were not hit nothing is kept
+    hit: int
+
+
+UNITS = {
+    "shuttle position": "m",
+    "shuttle velocity": "m/s",
+    "landing point": "m",
+    "time to contact": "s",
+    "racket position": "m",
+    "racket face": "1",
+    "racket velocity": "m/s",
+    "base position": "m",
+    "base velocity": "m/s",
+    "joint angles": "rad",
+    "joint speeds": "rad/s",
+    "opponent's feet": "m",
+    "opponent's hit": "m",
+}
+
+
+def truths(played: Played) -> dict[str, Array]:
+    """What levels may know (S, n), in the order of UNITS; nan where the stroke table does not say."""
+    columns = (
+        played.shuttle_m, played.shuttle_m_s, played.landing_m, played.to_go_s[:, None], played.racket_m, played.face,
+        played.racket_m_s, played.true_q_rad[:, :2], played.true_dq_rad_s[:, :2], played.true_q_rad[:, 2:],
+        played.true_dq_rad_s[:, 2:], load_strokes().hitter_m[played.stroke], played.hit_m,
+    )  # fmt: skip
+    return dict(zip(UNITS, columns, strict=True))
+
+
+def play(config: Config, split: str, strokes: int, folder: Path, progress: Callable[[int, int], None]) -> Side:
+    """So many strokes of a split's matches, as evaluation draws and starts them."""
+    changed = config.task.model_copy(update={"feed": split, "feed_csv": "", "strokes": strokes})
+    agent = config.agent.model_copy(update={"name": "oracle"})
+    system = api.load(config.model_copy(update={"task": changed, "agent": agent}))
+    feed, key = system.feed, key_of(system)
+    parts: list[dict[str, NDArray[Any]]] = []
+    starts: Starts | None = None
+    for first in range(0, strokes, PART):
+        path = folder / f"{split}_{key}_{first // PART:03d}.npz"
+        rows = np.arange(first, min(first + PART, strokes))
+        if not path.exists():
+            starts = starts or system.starts()
+            save_arrays(path, _part(system, feed.take(rows), starts.take(rows)), compressed=True)
+        names = [*Played._fields, "hit"]
+        parts.append(load_arrays(path, names, "file of played strokes", "delete it and run again"))
+        progress(int(rows[-1]) + 1, strokes)
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    hit = whole.pop("hit")
+    if not hit.any():
+        raise DataError(f"{split} strokes: the oracle hit none of {strokes}; allowed: more strokes, or another world")
+    return Side(split, Played(**whole), len(hit), int(hit.sum()))
+
+
+def key_of(system: api.System) -> str:
+    """Hash of everything that the moments depend on."""
+    c = system.config
+    digest = hashlib.sha256(repr((RULE, c.task.seed, c.robot.driver, system.spec.fingerprint)).encode())
+    digest.update(c.world.model_dump_json().encode())
+    digest.update(repr((c.low.replan_period_ms, c.low.latency_ms)).encode())
+    for column in (system.feed.id, system.feed.x0_m, system.feed.v0_m_s):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _part(system: api.System, feed: FeedTable, starts: Starts) -> dict[str, NDArray[Any]]:
+    """The moments of some strokes, and which of them were hit."""
+    drag_m, found, hit = system.config.world.drag_length_m, [], []
+    with system.world() as world:
+        agent = system.agent("oracle")
+        for i in range(len(feed.id)):
+            seed = stroke_seed(system.config.task.seed, int(feed.id[i]))
+            agent.reset(seed)
+            seen = world.reset(starts.state(i), feed.launch(i), seed)
+            moments, contact_s = _stroke(world, agent, seen, system.config.low.replan_period_ms // 10)
+            hit.append(bool(np.isfinite(contact_s)))
+            if not hit[-1]:
+                continue
+            fall = land(feed.x0_m[i][None], feed.v0_m_s[i][None], drag_m).xy_m[0]
+            found += [
+                (int(feed.id[i]), contact_s - stamp_s, *values, feed.x0_m[i], fall)
+                for stamp_s, values in moments
+                if 0.0 <= contact_s - stamp_s <= LONGEST_S
+            ]
+    columns = (
+        [np.array(column) for column in zip(*found, strict=True)] if found else [np.zeros(0)] * len(Played._fields)
+    )
+    return dict(zip(Played._fields, columns, strict=True)) | {"hit": np.array(hit)}
+
+
+_Moment = tuple[float, tuple[Any, ...]]
+
+
+def _stroke(world: Any, agent: Agent, seen: Observation, period: int) -> tuple[list[_Moment], float]:
+    """Moments of a stroke up to its contact (stamp in s, columns of Played from the window on), and the contact; nan
+    if there is none."""
+    moments: list[_Moment] = []
+    tick, flight = 0, flight_window(seen)
+    while not world.done and not world.outcome().hit:
+        if tick % period == 0:
+            command = agent.act(seen)
+            if command is not None:
+                world.send(command)
+        if tick < len(seen.tracker_mask):  # later the hit has left the window: what was seen of it stays in force
+            flight = flight_window(seen)
+        if tick % STEP == 0 and flight[1].sum() >= FEWEST:
+            moments.append((seen.stamp_ns / NS, (*_seen(seen, flight), *_true(world))))
+        seen = world.tick()
+        tick += 1
+    out = world.outcome()
+    return moments, float(out.contact_s) if out.hit else float("nan")
+
+
+def _seen(seen: Observation, flight: tuple[Array, Array]) -> tuple[NDArray[Any], ...]:
+    window = (seen.tracker_xyz_m * seen.tracker_mask[:, None]).astype(np.float32)
+    return window, seen.tracker_mask, seen.q_rad, seen.dq_rad_s, flight[0].astype(np.float32), flight[1] > 0
+
+
+def _true(world: Any) -> tuple[Array, ...]:
+    racket, joints = world.racket(), world.joints()
+    T_world_racket = racket[0]
+    return (*world.shuttle(), *joints, T_world_racket[:3, 3], T_world_racket[:3, 2], racket[1])
