@@ -55,8 +55,8 @@ def _read_table(numbers: Numbers, level: str) -> Table:
         rows.append([f"{what}, {UNITS[what]}", *r2, *rmse, f"must {asked[0]:g}, aim {asked[1]:g}" if asked else ""])
     fit, held = numbers.fit, numbers.held
     words = (
-        f"{level} level, {SCORED_S[0]:g} to {SCORED_S[1]:g} s before the contact: {held.hit} strokes of test matches that "
-        f"the oracle hit (of {held.asked}); probes fitted on {fit.hit} of training matches (of {fit.asked})"
+        f"{level} level, {SCORED_S[0]:g} to {SCORED_S[1]:g} s before the contact; scored on {held.hit} strokes of test "
+        f"matches that the oracle hit (of {held.asked}), fitted on {fit.hit} of training matches (of {fit.asked})"
     )
     kinds = list(next(iter(numbers.read.values()))[level])
     return Table(

@@ -92,7 +92,7 @@ def draw_times(curves: Sequence[ByTime], edges_s: Sequence[float], note: str) ->
                 blank(above, "all moments of a bin are\nequally near: nothing to tell apart")
             below.set_ylim(bottom=0.0)
         panels[0, 0].set_ylabel("R2")
-        panels[0, 0].legend(loc="lower right")
+        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=6)
     rows = [
         {"quantity": c.name, "level": level, "probe": kind, "before_s": float(middle[k]),
          "r2": float(c.r2[level, kind][k, 0]), "rmse": float(line[k, 0]), "unit": c.unit}
@@ -150,7 +150,8 @@ def draw_actions(found: Sequence[Changed], note: str) -> Picture:
             axes.plot([-far, far], [-far, far], color=GREY, lw=1.0, ls="--")
             axes.plot(one.predicted, one.simulated, "o", color=BLUE, mec="white", mew=0.5, ms=5)
             axes.set(xlim=(-far, far), ylim=(-far, far))
-            axes.text(0.04, 0.96, one.says, transform=axes.transAxes, va="top", color=FAINT, fontsize=8.5)
+            axes.locator_params(nbins=5)
+            axes.text(0.04, 0.96, one.says, transform=axes.transAxes, va="top", color=FAINT, fontsize=9)
         figure.axes[0].set_ylabel("simulated difference")
     rows = [
         {"outcome": one.name, "unit": one.unit, "predicted": float(x), "simulated": float(y)}
