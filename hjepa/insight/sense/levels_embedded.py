@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa.insight.real import Real, rally_embeddings
-from hjepa.insight.sense.levels_played import Played, Side, truths
+from hjepa.insight.sense.levels_played import Played, Side, state, truths
 from hjepa.insight.sense.levels_probes import Known, Probe, Score, linear, mlp, score
 from hjepa.models.high import HighModel
 from hjepa.models.low import LowLevel
@@ -25,6 +25,8 @@ CURVE_S = tuple(np.linspace(0.0, 1.0, 21).tolist())  # edges of the bins of time
 CURVES = ("landing point", "time to contact", "shuttle position", "shuttle velocity")
 CURVED = ("low", "high")
 LEVELS = ("low", "high", "rally")
+TRUTH = "true state"  # asked beside the levels: what no sensor could tell better
+CHOSEN = ("landing point", "time to contact", "time to floor")  # that the true state is asked for
 
 
 class Models(NamedTuple):
@@ -64,7 +66,8 @@ def ask(models: Models, side: Side) -> Asked:
     table = load_strokes()
     pool = from_launches(table.hit_m[rows], table.launch_m_s[rows], np.random.default_rng(0))
     rally = rally_embeddings(models.rally, Real(rows, pool, side.split))[at]
-    return Asked(p, {"low": low.double().numpy(), "high": high.double().numpy(), "rally": rally}, truths(p))
+    z = {"low": low.double().numpy(), "high": high.double().numpy(), "rally": rally, TRUTH: state(p)}
+    return Asked(p, z, truths(p))
 
 
 def _tensor(x: NDArray[Any]) -> Tensor:
@@ -79,7 +82,7 @@ def read(fit: Asked, held: Asked, seed: int, epochs: int) -> Iterator[tuple[str,
     rows, held_rows = fit.within(SCORED_S), held.within(SCORED_S)
     for what in fit.truths:
         found: dict[str, dict[str, Score]] = {}
-        for level in LEVELS:
+        for level in (*LEVELS, TRUTH) if what in CHOSEN else LEVELS:
             known, asked = fit.known(level, what, rows), held.known(level, what, held_rows)
             probes = {"linear": linear(known), "MLP": mlp(known, seed, epochs)}
             found[level] = {name: score(p, asked, np.random.default_rng([seed, 63])) for name, p in probes.items()}

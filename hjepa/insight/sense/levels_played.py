@@ -54,6 +54,7 @@ class Played(NamedTuple):
     racket_m_s: Array  # (S, 3)
     hit_m: Array  # (S, 3) where the opponent hit it
     landing_m: Array  # (S, 2) where it would fall if nobody hit it
+    to_floor_s: Array  # (S,) and when, from now
 
     def at(self, rows: NDArray[Any]) -> Played:
         """Some moments."""
@@ -75,6 +76,7 @@ UNITS = {
     "shuttle velocity": "m/s",
     "landing point": "m",
     "time to contact": "s",
+    "time to floor": "s",
     "racket position": "m",
     "racket face": "1",
     "racket velocity": "m/s",
@@ -89,12 +91,19 @@ UNITS = {
 
 def truths(played: Played) -> dict[str, Array]:
     """What levels may know (S, n), in the order of UNITS; nan where the stroke table does not say."""
+    p, feet_m = played, load_strokes().hitter_m[played.stroke]
     columns = (
-        played.shuttle_m, played.shuttle_m_s, played.landing_m, played.to_go_s[:, None], played.racket_m, played.face,
-        played.racket_m_s, played.true_q_rad[:, :2], played.true_dq_rad_s[:, :2], played.true_q_rad[:, 2:],
-        played.true_dq_rad_s[:, 2:], load_strokes().hitter_m[played.stroke], played.hit_m,
+        p.shuttle_m, p.shuttle_m_s, p.landing_m, p.to_go_s[:, None], p.to_floor_s[:, None], p.racket_m, p.face,
+        p.racket_m_s, p.true_q_rad[:, :2], p.true_dq_rad_s[:, :2], p.true_q_rad[:, 2:], p.true_dq_rad_s[:, 2:], feet_m,
+        p.hit_m,
     )  # fmt: skip
     return dict(zip(UNITS, columns, strict=True))
+
+
+def state(played: Played) -> Array:
+    """The true state (S, 6 + 2 J) of shuttle and body: what nobody can see better."""
+    parts = played.shuttle_m, played.shuttle_m_s, played.true_q_rad, played.true_dq_rad_s
+    return np.concatenate(parts, axis=1)
 
 
 def play(config: Config, split: str, strokes: int, folder: Path, progress: Callable[[int, int], None]) -> Side:
@@ -145,9 +154,9 @@ def _part(system: api.System, feed: FeedTable, starts: Starts) -> dict[str, NDAr
             hit.append(bool(np.isfinite(contact_s)))
             if not hit[-1]:
                 continue
-            fall = land(feed.x0_m[i][None], feed.v0_m_s[i][None], drag_m).xy_m[0]
+            fall = land(feed.x0_m[i][None], feed.v0_m_s[i][None], drag_m)
             found += [
-                (int(feed.id[i]), contact_s - stamp_s, *values, feed.x0_m[i], fall)
+                (int(feed.id[i]), contact_s - stamp_s, *values, feed.x0_m[i], fall.xy_m[0], fall.time_s[0] - stamp_s)
                 for stamp_s, values in moments
                 if 0.0 <= contact_s - stamp_s <= LONGEST_S
             ]

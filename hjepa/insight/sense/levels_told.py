@@ -12,7 +12,7 @@ from hjepa.evaluation.metrics import Interval
 from hjepa.insight.sense import levels_actions
 from hjepa.insight.sense.asked import Table
 from hjepa.insight.sense.levels_actions import Agreement, Pairs
-from hjepa.insight.sense.levels_embedded import CURVE_S, CURVES, LEVELS, SCORED_S, Curve, Read
+from hjepa.insight.sense.levels_embedded import CURVE_S, CURVES, LEVELS, SCORED_S, TRUTH, Curve, Read
 from hjepa.insight.sense.levels_played import UNITS, Side
 from hjepa.insight.sense.levels_probes import Score
 from hjepa.insight.sense.levels_steps import Ahead
@@ -44,21 +44,23 @@ def tables(numbers: Numbers) -> list[Table]:
     """What is printed."""
     steps = dict.fromkeys(one.step for one in numbers.ahead)
     ahead = [_ahead_table([one for one in numbers.ahead if one.step == step]) for step in steps]
-    return [*(_read_table(numbers, level) for level in LEVELS), *ahead, _action_table(numbers)]
+    return [*(_read_table(numbers, level) for level in (*LEVELS, TRUTH)), *ahead, _action_table(numbers)]
 
 
 def _read_table(numbers: Numbers, level: str) -> Table:
     rows = []
-    for what, scores in numbers.read.items():
+    asked_of = [(what, scores) for what, scores in numbers.read.items() if level in scores]
+    for what, scores in asked_of:
         r2, rmse = ([_cell(getattr(one, name)) for one in scores[level].values()] for name in ("r2", "rmse"))
         asked = ASKED.get((level, what))
         rows.append([f"{what}, {UNITS[what]}", *r2, *rmse, f"must {asked[0]:g}, aim {asked[1]:g}" if asked else ""])
     fit, held = numbers.fit, numbers.held
+    name = level if level == TRUTH else f"{level} level"
     words = (
-        f"{level} level, {SCORED_S[0]:g} to {SCORED_S[1]:g} s before the contact; scored on {held.hit} strokes of test "
+        f"{name}, {SCORED_S[0]:g} to {SCORED_S[1]:g} s before the contact; scored on {held.hit} strokes of test "
         f"matches that the oracle hit (of {held.asked}), fitted on {fit.hit} of training matches (of {fit.asked})"
     )
-    kinds = list(next(iter(numbers.read.values()))[level])
+    kinds = list(asked_of[0][1][level])
     return Table(
         words, ["quantity", *(f"{name}, {kind}" for name in ("R2", "RMSE") for kind in kinds), "R2 asked"], rows
     )

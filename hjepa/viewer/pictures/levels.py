@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from hjepa.types import Array
 from hjepa.viewer.palette import BLUE, FAINT, GREY, INK, MARKERS, ORANGE, PURPLE, SERIES
-from hjepa.viewer.pictures.paper import Picture, blank, sheet, soft
+from hjepa.viewer.pictures.paper import Picture, sheet, soft
 from hjepa.viewer.pictures.probes import ProbeTable, heat, key
 
 COLOURS = {"low": BLUE, "high": ORANGE, "rally": PURPLE}
@@ -88,11 +88,9 @@ def draw_times(curves: Sequence[ByTime], edges_s: Sequence[float], note: str) ->
             _lines(below, middle, c.rmse)
             for level, must in c.asked.items():
                 above.axhline(must, color=COLOURS[level], lw=1.0, ls=":", label=f"asked of {level}")
-            if not any(np.isfinite(line).any() for line in c.r2.values()):
-                blank(above, "all moments of a bin are\nequally near: nothing to tell apart")
             below.set_ylim(bottom=0.0)
         panels[0, 0].set_ylabel("R2")
-        figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=6)
+        _legend(panels[0], curves)
     rows = [
         {"quantity": c.name, "level": level, "probe": kind, "before_s": float(middle[k]),
          "r2": float(c.r2[level, kind][k, 0]), "rmse": float(line[k, 0]), "unit": c.unit}
@@ -101,6 +99,14 @@ def draw_times(curves: Sequence[ByTime], edges_s: Sequence[float], note: str) ->
         for k in range(len(middle))
     ]  # fmt: skip
     return Picture("levels_time", figure, says, rows)
+
+
+def _legend(panels: Sequence[Axes], curves: Sequence[ByTime]) -> None:
+    """In a panel that has nothing to show, if there is one: where all moments of a bin are equally far from contact."""
+    empty = [k for k, c in enumerate(curves) if not any(np.isfinite(line).any() for line in c.r2.values())]
+    place = panels[empty[0] if empty else 0]
+    words = "no R2: within a bin there is\nno difference to tell" if empty else None
+    place.legend(*panels[0].get_legend_handles_labels(), loc="lower center", title=words, title_fontsize=9)
 
 
 def _lines(axes: Axes, middle: Array, lines: Mapping[tuple[str, str], Array]) -> None:
