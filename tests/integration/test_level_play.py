@@ -33,7 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def side(folder: Path) -> Side:
-    return play(load("badminton"), "test", STROKES, folder, nothing)
+    return play(load("badminton"), "test", STROKES, folder, nothing, twice=True)
+
+
+def test_a_stroke_that_is_played_twice_is_hit_at_another_time_by_another_draw_alone(side: Side) -> None:
+    first, second = side.contact_s.T
+    known = np.isfinite(first + second)
+    assert known.any() and (first[known] != second[known]).all()
+    for stroke in np.unique(side.played.stroke):  # the moments are those of the first
+        longest = side.played.to_go_s[side.played.stroke == stroke].max()
+        assert any(0.0 < contact - longest < contact for contact in first[np.isfinite(first)])
 
 
 def test_moments_are_20_ms_apart_and_end_at_the_contact(side: Side) -> None:
@@ -80,7 +89,7 @@ def test_what_was_played_is_not_played_again(side: Side, folder: Path, monkeypat
         raise AssertionError("played again")
 
     monkeypatch.setattr(api.System, "world", refuse)
-    again = play(load("badminton"), "test", STROKES, folder, nothing)
+    again = play(load("badminton"), "test", STROKES, folder, nothing, twice=True)
     assert all((a == b).all() for a, b in zip(again.played, side.played, strict=True))
 
 

@@ -15,7 +15,7 @@ from hjepa.insight.sense import levels_actions, levels_steps
 from hjepa.insight.sense import levels_told as told
 from hjepa.insight.sense.asked import Asked, Found
 from hjepa.insight.sense.levels_actions import agreement
-from hjepa.insight.sense.levels_embedded import CURVES, Curve, Models, Read, ask, curve, read
+from hjepa.insight.sense.levels_embedded import CURVES, Curve, Models, Read, ask, curve, drawn, read
 from hjepa.insight.sense.levels_embedded import Asked as Said
 from hjepa.insight.sense.levels_played import UNITS, play
 from hjepa.insight.sense.levels_probes import EPOCHS
@@ -45,7 +45,7 @@ def _measure(asked: Asked) -> told.Numbers:
         return lambda done, total: asked.progress(name, done, total)
 
     fit = play(config, "train", FIT * strokes, folder, part("strokes to fit on"))
-    held = play(config, "test", strokes, folder, part("strokes to score on"))
+    held = play(config, "test", strokes, folder, part("strokes to score on"), twice=True)
     rally = build.load_rally_level(build.weights_path(config, "rally"))
     low = build.low_bundle(config, load_spec(config.robot.name)).level
     models = Models(low, build.high_model(config), rally)
@@ -64,7 +64,8 @@ def _measure(asked: Asked) -> told.Numbers:
     rng = np.random.default_rng([seed, 66])
     changes = {name: agreement(x[both, k], y[both, k], rng) for k, name in enumerate(levels_actions.OUTCOME)}
     sizes = {level: z.shape[1] for level, z in said_held.z.items()}
-    return told.Numbers(fit, held, found, curves, ahead, pairs, changes, sizes)
+    choice = drawn(held, np.random.default_rng([seed, 67]))
+    return told.Numbers(fit, held, found, choice, curves, ahead, pairs, changes, sizes)
 
 
 def _ahead(models: Models, held: Said, chains: int, rallies: int, seed: int) -> list[Ahead]:

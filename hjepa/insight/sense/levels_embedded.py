@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hjepa.evaluation.metrics import Interval
 from hjepa.insight.real import Real, rally_embeddings
 from hjepa.insight.sense.levels_played import Played, Side, state, truths
-from hjepa.insight.sense.levels_probes import Known, Probe, Score, linear, mlp, score
+from hjepa.insight.sense.levels_probes import RESAMPLES, Known, Probe, Score, interval, linear, mlp, score
 from hjepa.models.high import HighModel
 from hjepa.models.low import LowLevel
 from hjepa.models.rally import RallyModel
@@ -87,6 +88,28 @@ def read(fit: Asked, held: Asked, seed: int, epochs: int) -> Iterator[tuple[str,
             probes = {"linear": linear(known), "MLP": mlp(known, seed, epochs)}
             found[level] = {name: score(p, asked, np.random.default_rng([seed, 63])) for name, p in probes.items()}
         yield what, found
+
+
+class Drawn(NamedTuple):
+    """How far the time to contact is the oracle's choice: its contacts with two draws of its candidates."""
+
+    rmse: Interval  # s, of whoever knows all but the draw
+    r2: Interval  # that such a one would have
+    strokes: int  # hit with both draws
+
+
+def drawn(side: Side, rng: np.random.Generator) -> Drawn:
+    """The spread between two draws, beside that of the time to contact over the scored moments."""
+    gap = np.diff(side.contact_s, axis=1)[:, 0]
+    square = gap[np.isfinite(gap)] ** 2 / 2
+    low_s, high_s = SCORED_S
+    to_go_s = side.played.to_go_s
+    total = to_go_s[(to_go_s >= low_s) & (to_go_s <= high_s)].var()
+    many = len(square)
+    means = square[rng.integers(many, size=(RESAMPLES, many))].mean(axis=1) if many else np.zeros(0)
+    mean = float(square.mean()) if many else float("nan")
+    rmse = interval(float(np.sqrt(mean)), np.sqrt(means))
+    return Drawn(rmse, interval(1.0 - mean / total, 1.0 - means / total), many)
 
 
 Curve = dict[str, dict[str, list[Score | None]]]  # by level, probe: (T,), None without moments

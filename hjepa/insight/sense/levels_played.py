@@ -8,7 +8,7 @@ Legend: N strokes, S moments, K tracker slots, F slots of the flight window, J j
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,8 +67,17 @@ class Side(NamedTuple):
 
     split: str
     played: Played
-    asked: int  # strokes that were played; of those that were not hit nothing is kept
-    hit: int
+    contact_s: Array  # (N, 2) of all strokes: with two draws of the oracle's candidates; nan where it did not hit
+
+    @property
+    def asked(self) -> int:
+        """Strokes that were played; of those that were not hit nothing is kept."""
+        return len(self.contact_s)
+
+    @property
+    def hit(self) -> int:
+        """Strokes that something is kept of."""
+        return int(np.isfinite(self.contact_s[:, 0]).sum())
 
 
 UNITS = {
@@ -106,8 +115,12 @@ def state(played: Played) -> Array:
     return np.concatenate(parts, axis=1)
 
 
-def play(config: Config, split: str, strokes: int, folder: Path, progress: Callable[[int, int], None]) -> Side:
-    """So many strokes of a split's matches, as evaluation draws and starts them."""
+def play(
+    config: Config, split: str, strokes: int, folder: Path, progress: Callable[[int, int], None], twice: bool = False
+) -> Side:
+    """So many strokes of a split's matches, as evaluation draws and starts them.
+
+    twice: play each once more with another draw, to see how far its contact is the oracle's choice."""
     changed = config.task.model_copy(update={"feed": split, "feed_csv": "", "strokes": strokes})
     agent = config.agent.model_copy(update={"name": "oracle"})
     system = api.load(config.model_copy(update={"task": changed, "agent": agent}))
@@ -115,19 +128,24 @@ def play(config: Config, split: str, strokes: int, folder: Path, progress: Calla
     parts: list[dict[str, NDArray[Any]]] = []
     starts: Starts | None = None
     for first in range(0, strokes, PART):
-        path = folder / f"{split}_{key}_{first // PART:03d}.npz"
+        path = folder / f"{split}{'_twice' if twice else ''}_{key}_{first // PART:03d}.npz"
         rows = np.arange(first, min(first + PART, strokes))
         if not path.exists():
             starts = starts or system.starts()
-            save_arrays(path, _part(system, feed.take(rows), starts.take(rows)), compressed=True)
-        names = [*Played._fields, "hit"]
+            save_arrays(path, _part(system, feed.take(rows), starts.take(rows), twice), compressed=True)
+        names = [*Played._fields, "contact_s"]
         parts.append(load_arrays(path, names, "file of played strokes", "delete it and run again"))
         progress(int(rows[-1]) + 1, strokes)
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    hit = whole.pop("hit")
-    if not hit.any():
-        raise DataError(f"{split} strokes: the oracle hit none of {strokes}; allowed: more strokes, or another world")
-    return Side(split, Played(**whole), len(hit), int(hit.sum()))
+    return joined(split, parts)
+
+
+def joined(split: str, parts: Sequence[Mapping[str, NDArray[Any]]]) -> Side:
+    """The parts of a split; DataError if no stroke of any was hit."""
+    contacts = np.concatenate([part["contact_s"] for part in parts])
+    some = [part for part in parts if len(part["stroke"])]
+    if not some:
+        raise DataError(f"the oracle hit none of {len(contacts)} {split} strokes; allowed: more strokes, another world")
+    return Side(split, Played(*(np.concatenate([part[name] for part in some]) for name in Played._fields)), contacts)
 
 
 def key_of(system: api.System) -> str:
@@ -141,29 +159,30 @@ def key_of(system: api.System) -> str:
     return digest.hexdigest()[:12]
 
 
-def _part(system: api.System, feed: FeedTable, starts: Starts) -> dict[str, NDArray[Any]]:
-    """The moments of some strokes, and which of them were hit."""
-    drag_m, found, hit = system.config.world.drag_length_m, [], []
+def _part(system: api.System, feed: FeedTable, starts: Starts, twice: bool) -> dict[str, NDArray[Any]]:
+    """The moments of some strokes, and when they were hit."""
+    drag_m, period = system.config.world.drag_length_m, system.config.low.replan_period_ms // 10
+    found: list[tuple[Any, ...]] = []
+    contacts = np.full((len(feed.id), 2), np.nan)
     with system.world() as world:
         agent = system.agent("oracle")
-        for i in range(len(feed.id)):
+
+        def once(i: int, draw: int) -> tuple[list[_Moment], float]:
             seed = stroke_seed(system.config.task.seed, int(feed.id[i]))
-            agent.reset(seed)
-            seen = world.reset(starts.state(i), feed.launch(i), seed)
-            moments, contact_s = _stroke(world, agent, seen, system.config.low.replan_period_ms // 10)
-            hit.append(bool(np.isfinite(contact_s)))
-            if not hit[-1]:
-                continue
+            agent.reset(seed + draw)
+            return _stroke(world, agent, world.reset(starts.state(i), feed.launch(i), seed), period)
+
+        for i in range(len(feed.id)):
+            moments, contact_s = once(i, 0)
+            contacts[i] = contact_s, once(i, 1)[1] if twice else np.nan
             fall = land(feed.x0_m[i][None], feed.v0_m_s[i][None], drag_m)
             found += [
                 (int(feed.id[i]), contact_s - stamp_s, *values, feed.x0_m[i], fall.xy_m[0], fall.time_s[0] - stamp_s)
                 for stamp_s, values in moments
-                if 0.0 <= contact_s - stamp_s <= LONGEST_S
+                if 0.0 <= contact_s - stamp_s <= LONGEST_S  # none of a stroke that was not hit
             ]
-    columns = (
-        [np.array(column) for column in zip(*found, strict=True)] if found else [np.zeros(0)] * len(Played._fields)
-    )
-    return dict(zip(Played._fields, columns, strict=True)) | {"hit": np.array(hit)}
+    columns = [np.array(column) for column in zip(*found, strict=True)] or [np.zeros(0)] * len(Played._fields)
+    return dict(zip(Played._fields, columns, strict=True)) | {"contact_s": contacts}
 
 
 _Moment = tuple[float, tuple[Any, ...]]

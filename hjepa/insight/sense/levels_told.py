@@ -12,7 +12,7 @@ from hjepa.evaluation.metrics import Interval
 from hjepa.insight.sense import levels_actions
 from hjepa.insight.sense.asked import Table
 from hjepa.insight.sense.levels_actions import Agreement, Pairs
-from hjepa.insight.sense.levels_embedded import CURVE_S, CURVES, LEVELS, SCORED_S, TRUTH, Curve, Read
+from hjepa.insight.sense.levels_embedded import CURVE_S, CURVES, LEVELS, SCORED_S, TRUTH, Curve, Drawn, Read
 from hjepa.insight.sense.levels_played import UNITS, Side
 from hjepa.insight.sense.levels_probes import Score
 from hjepa.insight.sense.levels_steps import Ahead
@@ -33,6 +33,7 @@ class Numbers(NamedTuple):
     fit: Side
     held: Side
     read: Read
+    drawn: Drawn
     curves: dict[str, Curve]
     ahead: list[Ahead]
     pairs: Pairs
@@ -54,6 +55,10 @@ def _read_table(numbers: Numbers, level: str) -> Table:
         r2, rmse = ([_cell(getattr(one, name)) for one in scores[level].values()] for name in ("r2", "rmse"))
         asked = ASKED.get((level, what))
         rows.append([f"{what}, {UNITS[what]}", *r2, *rmse, f"must {asked[0]:g}, aim {asked[1]:g}" if asked else ""])
+    if level == TRUTH:
+        one = numbers.drawn
+        rows.append([f"time to contact, s: all but the oracle's draw known ({one.strokes} strokes played twice)", "",
+                     _cell(one.r2), "", _cell(one.rmse), "no more can be known"])  # fmt: skip
     fit, held = numbers.fit, numbers.held
     name = level if level == TRUTH else f"{level} level"
     words = (
@@ -162,6 +167,8 @@ def figures(numbers: Numbers) -> dict[str, Any]:
             what: {level: {kind: _score(one) for kind, one in kinds.items()} for level, kinds in scores.items()}
             for what, scores in numbers.read.items()
         },
+        "oracle_drawn_twice": numbers.drawn._asdict()
+        | {"r2": asdict(numbers.drawn.r2), "rmse": asdict(numbers.drawn.rmse)},
         "curve_edges_s": CURVE_S,
         "curves": {
             what: {
