@@ -58,7 +58,7 @@ def _read_table(numbers: Numbers, level: str) -> Table:
     if level == TRUTH:
         one = numbers.drawn
         rows.append([f"time to contact, s: all but the oracle's draw known ({one.strokes} strokes played twice)", "",
-                     _cell(one.r2), "", _cell(one.rmse), "at most, but for who reads the draw off the arm"])  # fmt: skip
+                     _cell(one.r2), "", _cell(one.rmse), "at most, unless the arm tells"])  # fmt: skip
     fit, held = numbers.fit, numbers.held
     name = level if level == TRUTH else f"{level} level"
     words = (
