@@ -135,3 +135,4 @@ def test_two_actions_part_from_the_same_state_and_only_they_differ(
     assert hit.any()
     assert np.abs(pairs.predicted[hit, 0, 3:] - pairs.simulated[hit, 0, 3:]).max() < 0.1
     assert np.abs(pairs.predicted[hit, 0, :2] - pairs.simulated[hit, 0, :2]).max() < 1.5
+    assert np.abs(pairs.predicted[hit, 0, 2] - pairs.simulated[hit, 0, 2]).max() < 1.0  # both count from the tape

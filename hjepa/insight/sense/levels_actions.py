@@ -27,6 +27,7 @@ from hjepa.insight.sense.levels_probes import RESAMPLES, interval
 from hjepa.models.low import LowAction, LowInput, LowLevel
 from hjepa.planning.held import SHAPE, Committed, latest_switch
 from hjepa.planning.objectives import TIME_S
+from hjepa.tasks.badminton.court import net_height_at
 from hjepa.tasks.badminton.flight import land
 from hjepa.training.collect import decode_event, limit_use
 from hjepa.types import NS, Array, JointTrajectory, Launch, Observation, RobotSpec, RobotState
@@ -38,7 +39,7 @@ DRAWN = 256  # latents around the one in force, C
 SPREAD = (0.03, 0.4)  # of them, in units of the motor latent, drawn evenly in its logarithm
 INSIDE = 0.7  # of the hitting ellipse: predicted contacts further out are left out
 USE = 1.0  # of speed and acceleration limits
-OUTCOME = ("landing depth", "landing across", "height at the net", "offset along", "offset across")  # O
+OUTCOME = ("landing depth", "landing across", "height over the net", "offset along", "offset across")  # O
 UNITS = ("m", "m", "m", "m", "m")
 _KEPT = ("stroke", "predicted", "simulated", "hit", "asked")
 
@@ -223,4 +224,5 @@ def _carry_out(world: Any, sent: dict[int, JointTrajectory]) -> tuple[Array, boo
     if not out.hit:
         return np.array([np.nan, np.nan, np.nan, *out.offset_m]), False
     fall = land(out.contact_m[None], out.u_out_m_s[None], world.config.drag_length_m)
-    return np.array([*fall.xy_m[0], fall.net_height_m[0], *out.offset_m]), True
+    over_m = fall.net_height_m - net_height_at(fall.net_y_m)  # as the level reads it: above the tape
+    return np.array([*fall.xy_m[0], over_m[0], *out.offset_m]), True
