@@ -17,7 +17,7 @@ from PIL import Image
 from hjepa.errors import DataError
 from hjepa.evaluation.results import StrokeResult
 from hjepa.viewer import palette
-from hjepa.viewer.pictures import energy, landing, latent, ledger, probes, shots, times
+from hjepa.viewer.pictures import energy, landing, latent, ledger, levels, probes, shots, times
 from hjepa.viewer.pictures.paper import Picture, encoded, save
 
 RNG = np.random.default_rng(0)
@@ -93,7 +93,41 @@ def a_histogram() -> Picture:
     return times.draw([5.0, 6.0, 9.0], [], (30, 40), NOTE)
 
 
-ALL = (a_latent, a_shot_map, a_landing, a_probe_table, a_landscape, a_ledger, a_histogram)
+@cache
+def levels_probed() -> Picture:
+    r2 = np.array([[1.0, 0.5], [-0.1, np.nan]])
+    found = probes.ProbeTable(("landing point", "speed"), ("low", "high"), (103, 16), r2, 90, 30)
+    return levels.draw_probes({"linear": found, "MLP": found}, (0.2, 0.8), NOTE)
+
+
+@cache
+def levels_by_time() -> Picture:
+    line, unknown = RNG.random((5, 3)), np.full((5, 3), np.nan)
+    which = [(level, kind) for level in ("low", "high") for kind in ("linear", "MLP")]
+    known, blank = dict.fromkeys(which, line), dict.fromkeys(which, unknown)
+    curves = [
+        levels.ByTime("landing point", "m", known, known, {"low": 0.95}),
+        levels.ByTime("time", "s", blank, known, {}),
+    ]
+    return levels.draw_times(curves, np.linspace(0.0, 1.0, 6).tolist(), NOTE)
+
+
+@cache
+def levels_ahead() -> Picture:
+    over = np.array([[1.2, 1.1, 1.3], [0.3, 0.2, 0.4]])
+    found = [levels.StepsAhead("low: z", "20 ms", over), levels.StepsAhead("high: s", "a stroke", over / 2)]
+    return levels.draw_steps(found, NOTE)
+
+
+@cache
+def levels_acting() -> Picture:
+    gap = RNG.normal(size=20)
+    found = [levels.Changed(name, "m", gap, 0.9 * gap, "R2 0.99, n 20") for name in ("depth", "across")]
+    return levels.draw_actions([*found, levels.Changed("net", "m", gap[:0], gap[:0], "n 0")], NOTE)
+
+
+LEVELS = (levels_probed, levels_by_time, levels_ahead, levels_acting)
+ALL = (a_latent, a_shot_map, a_landing, a_probe_table, a_landscape, a_ledger, a_histogram, *LEVELS)
 
 
 @pytest.mark.parametrize("make", ALL)
@@ -135,7 +169,7 @@ def test_every_panel_has_a_title(make: Callable[[], Picture]) -> None:
     assert all(axes.get_title(loc="left") for axes in panels(make().figure))
 
 
-@pytest.mark.parametrize("make", [a_shot_map, a_landing, a_probe_table, a_ledger, a_histogram, a_landscape])
+@pytest.mark.parametrize("make", [a_shot_map, a_landing, a_probe_table, a_ledger, a_histogram, a_landscape, *LEVELS])
 def test_nothing_of_a_picture_lies_outside_its_sheet(make: Callable[[], Picture]) -> None:
     figure = make().figure
     figure.canvas.draw()
@@ -176,6 +210,10 @@ def test_the_shot_map_has_a_court_for_each_type_and_player_with_its_count() -> N
     assert axes[-1].get_title(loc="left").endswith("n = 0")
     hit, fell = axes[0].lines[-2:]
     assert len(hit.get_xdata()) == len(fell.get_xdata()) == 10
+
+
+def test_predictions_that_are_worse_than_copy_last_are_named() -> None:
+    assert "low: z" in levels_ahead().says and "high: s" not in levels_ahead().says
 
 
 def test_landings_are_told_apart_by_shape_as_well_as_by_colour() -> None:
