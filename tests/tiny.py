@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from hjepa import build
+from hjepa.config import load
 from hjepa.models.high import HighConfig, HighModel, save_high
 from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
 from hjepa.models.motor import MotorCodec, MotorConfig
@@ -37,10 +40,16 @@ def codec(seed: int = 0) -> MotorCodec:
     return made.eval().requires_grad_(False)
 
 
+@cache
+def _shipped() -> LowBundle:
+    return build.low_bundle(load("badminton"), SPEC)
+
+
 def low(seed: int = 0) -> LowBundle:
-    """A low level with its proposal."""
+    """A low level with its proposal; free flight it knows, as the shipped one does."""
     motor = codec(seed)
     level = LowLevel(LOW, motor)
+    level.encoder.memory.load_state_dict(_shipped().level.encoder.memory.state_dict())
     proposal = Proposal(LOW.state, LOW.goal, LOW.joints, motor.config.latent + 1, heads=4)
     for part in (level, proposal):
         part.eval().requires_grad_(False)

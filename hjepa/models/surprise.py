@@ -20,6 +20,7 @@ SPANS = (6, 12, 25)  # slots that are called new, S
 OLD, NEW = 8, 4  # samples needed, older and new ones
 MODEL_M, MODEL_SHARE = 0.002, 0.0005  # what the learned flight may err, and per metre flown
 NET_M, AT_NET_M = 1.524, 0.35  # height of the tape; a stopped shuttle falls this near to its plane
+STOPPED = 0.5  # above, a flight is thought to end at the net
 UNLIKELY = 60.0  # -log p of what cannot be, at most
 FLOOR_M = 0.10  # nothing is compared below
 
@@ -36,25 +37,27 @@ class FlightSurprise(nn.Module):
     """Tracker windows (B, K, 3) and masks (B, K) -> Unlikely."""
 
     slot: Tensor
+    spans: Tensor
 
     def __init__(self, memory: FlightMemory) -> None:
         super().__init__()
         self.memory = memory
         self.register_buffer("slot", torch.arange(len(memory.age), dtype=torch.float32), persistent=False)
+        self.register_buffer("spans", torch.tensor(SPANS, dtype=torch.float32), persistent=False)
 
     def forward(self, window_m: Tensor, mask: Tensor) -> Unlikely:
         newest = (mask * (self.slot + 1.0)).amax(dim=-1) - 1.0  # (B,) slot, -1: none
         S, K = len(SPANS), mask.shape[1]
-        spans = torch.tensor(SPANS, dtype=mask.dtype, device=mask.device)
-        new = mask[:, None] * (self.slot > newest[:, None, None] - spans[:, None])  # (B, S, K)
+        new = mask[:, None] * (self.slot > newest[:, None, None] - self.spans[:, None])  # (B, S, K)
         old = (mask[:, None] - new).flatten(0, 1)
         new = new.flatten(0, 1)
         window = window_m[:, None].expand(-1, S, -1, -1).flatten(0, 1)
         score, stopped = self._weigh(window, old, new)
         enough = (old.sum(dim=-1) >= OLD) & (new.sum(dim=-1) >= NEW)
         score = torch.where(enough, score, torch.zeros_like(score)).unflatten(0, (-1, S))
-        worst = score.argmax(dim=1, keepdim=True)
         stopped = torch.where(enough, stopped, torch.zeros_like(stopped)).unflatten(0, (-1, S))
+        # what has hung in the net for a while is no flight to go by: the span that saw it come decides
+        worst = torch.where(stopped.amax(dim=1) > STOPPED, stopped.argmax(dim=1), score.argmax(dim=1))[:, None]
         return Unlikely(score.gather(1, worst)[:, 0], stopped.gather(1, worst)[:, 0], K - 1.0 - newest)
 
     def _weigh(self, window_m: Tensor, old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:

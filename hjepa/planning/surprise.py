@@ -19,7 +19,8 @@ from hjepa.types import Array, Observation, Sensed
 
 CAUSES = ("flight", "unseen", "outcome")  # as calibrated; 'net' is a flight that the net should have stopped
 TAIL = 0.05  # share of normal strokes whose scores the tail beyond them is fitted to
-STOPPED = 0.5
+STOPPED = 0.5  # probability above which a flight is thought to have ended at the net
+BEHIND_M = -0.35  # x of what has come through
 
 Unlikely = Callable[[Tensor, Tensor], Any]
 """Window (1, K, 3) and mask (1, K) -> score, probability of having been stopped, slots unseen, (1,) each."""
@@ -59,6 +60,7 @@ class Watcher:
     def reset(self) -> None:
         """A new stroke."""
         self.sensed = Sensed(0, 0.0, 1.0, "")
+        self._passes = 1.0  # probability that the net, where the flight came to it, let it through
 
     def see(self, observation: Observation, until_ns: int | None = None) -> Sensed:
         """What is seen now beside what was expected. until_ns: the flight was expected to end then (the planned
@@ -69,8 +71,12 @@ class Watcher:
                         for part in (observation.tracker_xyz_m, observation.tracker_mask))  # fmt: skip
         with torch.no_grad():
             score, stopped, unseen = (float(part) for part in self.unlikely(window, mask))
-        seen = bool(observation.tracker_mask.any())
-        return self._say(observation.stamp_ns, {"flight": score, "unseen": unseen if seen else 0.0}, stopped)
+        seen = observation.tracker_xyz_m[observation.tracker_mask]
+        if self._passes < 1.0 - STOPPED and stopped <= STOPPED:  # it met the net a while ago: only whether it came on
+            score = -float(np.log(max(self._passes, 1e-26))) if (seen[:, 0] < BEHIND_M).sum() >= 2 else 0.0
+            stopped, unseen = 1.0 - self._passes, 0.0
+        self._passes = min(self._passes, 1.0 - stopped)
+        return self._say(observation.stamp_ns, {"flight": score, "unseen": unseen if len(seen) else 0.0}, stopped)
 
     def judge(self, stamp_ns: int, gap: float) -> Sensed:
         """How a stroke came out, beside what was expected: root mean square of the goal space's numbers, in doubts."""

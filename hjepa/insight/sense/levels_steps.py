@@ -93,7 +93,7 @@ def low_shuttle(level: LowLevel, z: Array, played: Played) -> Errors:
     now = torch.from_numpy(z[rows]).float()
     truth = torch.from_numpy(played.shuttle_m[later]).float()
     times = [torch.full((len(rows), 1), TICK_S * k) for k in range(1, TICKS + 1)]
-    said = torch.stack([level.predictor.ahead(now, t)[:, :3] for t in times], dim=1)  # (P, k, 3)
+    said = torch.stack([level.ahead(now, t)[:, :3] for t in times], dim=1)  # (P, k, 3)
     return Errors(_squared(said - truth), _squared(now[:, None, -POSE:-2] - truth), played.stroke[rows])
 
 
