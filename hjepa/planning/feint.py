@@ -142,7 +142,7 @@ class FeintPlanner(StrokePlanner):
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, shown: JointTrajectory, hinge_ns: int
     ) -> Situation:
         q, dq, ddq = (torch.from_numpy(x).float()[None] for x in stroke.state_at(shown, hinge_ns))
-        self._turns = Situation(z, q, dq, ddq, (hinge_ns - observation.stamp_ns) / NS, goal, root)
+        self._turns = Situation(z, q, dq, ddq, (hinge_ns - observation.stamp_ns) / NS, goal, root, self._zones)
         return self._turns
 
     def _search(

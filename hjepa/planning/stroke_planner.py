@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
+from hjepa.planning.body import Body, zones_of
 from hjepa.planning.considering import considered
 from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
@@ -92,18 +93,20 @@ class StrokePlanner:
         flop: float = 0.0,
         context: SlowContext | None = None,
         programs: LowPrograms | None = None,
+        body: Body | None = None,
     ) -> None:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
-        with these weights and the robot's limits (None: plainly)."""
+        with these weights and the robot's limits (None: plainly); body: what they keep off itself, the net and people
+        (None: nothing)."""
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
-        self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
-        self.programs = programs or plain(level, self.limits)
+        self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints, body)
+        self.programs, self.body = programs or plain(level, self.limits, body), body
         self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
         self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
         self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
@@ -113,6 +116,7 @@ class StrokePlanner:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
         self.starts.reset(seed)
+        self.avoid(np.zeros((0, 6)))
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
         self._tally = 0  # candidates scored for the latest plan
@@ -197,6 +201,10 @@ class StrokePlanner:
                 x, energy = found.x, found.energy
                 self.starts.ready = Ready(goals, x, observation.stamp_ns)
             return as_array(energy)
+
+    def avoid(self, zones: Array) -> None:
+        """Zones (Z, 6) to keep out of, as protocols.Avoids has them, where they are now."""
+        self._zones = zones_of(zones, self.level.codec.low) if len(zones) else None
 
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
@@ -359,7 +367,7 @@ class StrokePlanner:
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
         if term is None:
             return Fused(self.programs, self._box, self._count, self._scale, situation)
-        return StrokeResidual(self.level, self.limits, self.weights, situation, term)
+        return StrokeResidual(self.level, self.limits, self.weights, situation, term, body=self.body)
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
@@ -383,4 +391,4 @@ class StrokePlanner:
         else:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (self._tensor(part[None]) for part in state)
-        return Situation(z, q, dq, ddq, latency_s, goal, root)
+        return Situation(z, q, dq, ddq, latency_s, goal, root, self._zones)
