@@ -20,7 +20,7 @@ from hjepa.errors import ConfigError, DataError
 from hjepa.evaluation.feasible import TICKS_PER_S, Court, NextLaunch, Starts, stroke_seed
 from hjepa.evaluation.metrics import placement_entropy
 from hjepa.evaluation.results import NOWHERE, Played, Point, Recording, StrokeResult
-from hjepa.protocols import Agent
+from hjepa.protocols import Agent, Avoids, Scans
 from hjepa.tasks.badminton import classify
 from hjepa.tasks.badminton.feeds import FeedTable, RandomFeedConfig, load_feed, random_feed, read_feed_csv, type_name
 from hjepa.tasks.badminton.strokes import TYPES, load_strokes
@@ -114,6 +114,8 @@ def _lockstep(world: Court, agent: Agent, seen: Observation, period: int, track:
     track.seen(seen)
     while not world.done:
         if tick % period == 0:
+            if isinstance(world, Scans) and isinstance(agent, Avoids):
+                agent.avoid(world.zones())
             command = agent.act(seen)
             track.decided(seen.stamp_ns, getattr(agent, "decision", None))
             if command is not None:
