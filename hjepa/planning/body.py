@@ -17,7 +17,7 @@ from hjepa.types import Array, RobotSpec
 ZONES = 2  # people at most that a plan looks at; further ones are far away
 ZONE = 6  # x, y, their speeds, radius, height
 FAR_M = 1e3
-AFTER_S = (0.06, 0.16, 0.36, 0.8)
+AFTER_S = (0.06, 0.18, 0.36, 0.56, 0.8)
 GROWTH_M_S = 0.15  # a person may turn or walk faster: a zone grows by this much for each second ahead
 TAPE_M = 1.55  # the net's highest point
 POSTS_M = 3.05  # half its width

@@ -28,6 +28,7 @@ NET_CLEAR_M = 0.10
 NET_MARGIN_M = 0.25  # three times the error of the predicted height at the net
 WAY_SHARES = 7  # instants of the way looked at: 0.15 of it, 0.3, ... 0.9, and its end
 LOOKED_AT = slice(2, None, 2)  # of the way's instants, those at which the whole body is placed: 0.3, 0.6, 0.9 of it
+RANGE_CLEAR = 0.02  # rad or m within a joint's range: instants between those looked at go a little further
 SELF_CLEAR_M, SELF_TOL_M = 0.03, 0.02
 TAPE_CLEAR_M, TAPE_TOL_M = 0.04, 0.03
 ZONE_CLEAR_M, ZONE_TOL_M = 0.15, 0.05
@@ -201,10 +202,10 @@ class StrokeResidual:
         times = torch.cat([(way.switch_s + 0.5 * way.ramp_s)[None], shares[:, None, None] * way.duration_s])
         path, speed, _ = motion.evaluate(way, times)  # (W + 1, N, J)
         use_v = torch.maximum(speed[0].abs(), speed[-1].abs()) / lim.dq_max  # the peak, as in motion.peak_speed
-        limits = self._limits(way, event, use_v, path)
         if self.body is None:
-            return limits
+            return self._limits(way, event, use_v, path)
         after = self._recovery(way, event)
+        limits = self._limits(way, event, use_v, torch.cat([path, after]))
         looked_at = torch.cat([path[LOOKED_AT], path[-1:], after])
         ahead_s = torch.cat([times[LOOKED_AT], times[-1:], way.duration_s + self.body.after_s]) + s.latency_s
         people, *space = self._space(self.body, looked_at, ahead_s, event)
@@ -242,7 +243,7 @@ class StrokeResidual:
         """Joint limits and effort of a way."""
         w, lim = self.weights, self.limits
         use_a = torch.maximum(way.A1.abs(), way.A2.abs()) / lim.ddq_max
-        outside = ((path - lim.q_max).clamp(min=0.0) + (lim.q_min - path).clamp(min=0.0)).amax(dim=0)
+        outside = torch.maximum(path - lim.q_max, lim.q_min - path).amax(dim=0) + RANGE_CLEAR
         v_base = event.dq_rad_s[:, :2]
         stop = event.q_rad[:, :2] + v_base * v_base.abs() / (1.4 * lim.ddq_max[:2])
         overrun = (stop - lim.q_max[:2]).clamp(min=0.0) + (lim.q_min[:2] - stop).clamp(min=0.0)
@@ -250,7 +251,7 @@ class StrokeResidual:
             w.limits / 0.04 * (use_a - 0.90).clamp(min=0.0),
             w.limits / 0.04 * (use_v - 0.92).clamp(min=0.0),
             w.limits / 0.05 * overrun,
-            w.limits / 0.03 * outside,
+            w.limits / 0.03 * outside.clamp(min=0.0),
             w.effort * use_a,
             w.haste * event.dq_rad_s / lim.dq_max,
         ]
