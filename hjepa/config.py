@@ -151,7 +151,9 @@ class LowWeightsSection(Section):
         1.0, "parts of the body in the net, from now until the recovery's end, per 0.03 m", ge=0, le=1000
     )
     keep_out: float = key(1.0, "parts of the body nearer to a person's zone than 0.15 m, per 0.05 m", ge=0, le=1000)
-    racket_speed: float = key(1.0, "racket at the contact faster than 0.97 racket_speed_max_m_s, per 0.3 m/s", ge=0, le=1000)
+    racket_speed: float = key(
+        1.0, "racket at the contact faster than 0.97 racket_speed_max_m_s, per 0.3 m/s", ge=0, le=1000
+    )
 
 
 class LowSection(Section):

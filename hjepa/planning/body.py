@@ -113,7 +113,9 @@ def place(body: Body, q: Tensor) -> Placed:
     links = body.constant.shape[0]
     arm = q[q.shape[0] - links :]  # (F, B)
     f, g = body.linear * arm + (1.0 - body.linear) * arm.sin(), arm.cos()
-    local = body.constant[..., None] + f[:, None, None] * body.sine[..., None] + g[:, None, None] * body.cosine[..., None]
+    local = (
+        body.constant[..., None] + f[:, None, None] * body.sine[..., None] + g[:, None, None] * body.cosine[..., None]
+    )
     p = body.points[-1][..., None].expand(-1, -1, q.shape[1])  # (3, n, B)
     for k in range(links - 1, -1, -1):
         turn, shift = local[k, :, :3, None], local[k, :, 3, None]

@@ -142,7 +142,9 @@ def _tables(kinds: dict[str, Any], total: dict[str, Any], returns: dict[str, Any
 
 
 def _cells(found: dict[str, Any]) -> list[str]:
-    sides = [f"{found[s]['rate']:.0f} ({found[s]['count']}; {found[s]['lo']:.0f} to {found[s]['hi']:.0f})" for s in SIDES]
+    sides = [
+        f"{found[s]['rate']:.0f} ({found[s]['count']}; {found[s]['lo']:.0f} to {found[s]['hi']:.0f})" for s in SIDES
+    ]
     ratio = found["ratio"]
     shown = "-" if ratio["value"] is None else f"{ratio['value']:.2f} ({ratio['lo']:.2f} to {ratio['hi']:.2f})"
     return [*sides, shown]

@@ -29,7 +29,9 @@ def draw(bars: Sequence[Bar], says: str, note: str) -> Picture:
             spread = [[x["rate"] - x["lo"] for x in found], [x["hi"] - x["rate"] for x in found]]
             axes.errorbar(rates, at, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5)
             for x, y in zip(found, at, strict=True):
-                axes.annotate(f"{x['rate']:.0f}", (x["hi"], y), (5, 0), textcoords="offset points", va="center", color=INK)
+                axes.annotate(
+                    f"{x['rate']:.0f}", (x["hi"], y), (5, 0), textcoords="offset points", va="center", color=INK
+                )
         axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
         axes.invert_yaxis()
         axes.set_xlim(left=0.0)
@@ -37,5 +39,7 @@ def draw(bars: Sequence[Bar], says: str, note: str) -> Picture:
         axes.set_xlabel("per 1,000 strokes (a stroke counts once a kind); whiskers: 95 %")
         axes.legend(loc="lower right", title="guardrails")
         soft(axes)
-    rows = [{"kind": bar.name, **{f"{s}_{k}": v for s in ("off", "on") for k, v in getattr(bar, s).items()}} for bar in bars]
+    rows = [
+        {"kind": bar.name, **{f"{s}_{k}": v for s in ("off", "on") for k, v in getattr(bar, s).items()}} for bar in bars
+    ]
     return Picture("guards", figure, says, rows)
