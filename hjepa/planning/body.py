@@ -14,12 +14,14 @@ from torch import Tensor
 
 from hjepa.types import Array, RobotSpec
 
-ZONES = 2  # people at most that a plan looks at; further ones are far away
+ZONES = 1  # people at most that a plan looks at, the nearest ones
 ZONE = 6  # x, y, their speeds, radius, height
 FAR_M = 1e3
-AFTER_S = (0.06, 0.18, 0.36, 0.56, 0.8)
+AFTER_S = (0.1, 0.3, 0.55, 0.8)
 GROWTH_M_S = 0.15  # a person may turn or walk faster: a zone grows by this much for each second ahead
+STEP_S = 0.002
 TAPE_M = 1.55  # the net's highest point
+POSTURES, NEVER_M = 20_000, 0.02
 POSTS_M = 3.05  # half its width
 THIN_M = 0.05  # a part counts as thick as this beside the net: a racket's head is flat
 
@@ -68,11 +70,19 @@ def body_of(spec: RobotSpec, parts: Any, speed_max_m_s: float, device: torch.dev
 
     points, order = _points(spec, parts, lead, T)
     pairs = torch.tensor(parts.pairs, device=device)
-    return Body(
+    body = Body(
         t(rails), t(constant[:, :3]), t(sine[:, :3]), t(cosine[:, :3]), t(spec.prismatic[lead:, None] * 1.0),
         tuple(t(p) for p in points), torch.tensor(order, device=device), t(parts.radius_m[:, None]),
         pairs[:, 0], pairs[:, 1], t(np.array(speed_max_m_s)), t(np.array(AFTER_S)[:, None, None]),
     )  # fmt: skip
+    near = self_gap(body, place(body, t(_postures(spec)))).amin(1) < NEVER_M
+    return body._replace(first=body.first[near], second=body.second[near])
+
+
+def _postures(spec: RobotSpec) -> Array:
+    """All over the joints' ranges (J, B): parts that come near each other in none of them need no look."""
+    share = np.random.default_rng(0).random((POSTURES, spec.joints))
+    return (spec.q_min_rad + share * (spec.q_max_rad - spec.q_min_rad)).T
 
 
 def _points(spec: RobotSpec, parts: Any, lead: int, T: Array) -> tuple[list[Array], Any]:
@@ -142,23 +152,27 @@ def beyond_net(body: Body, placed: Placed, clear_m: float) -> Tensor:
 
 
 def zone_gap(body: Body, placed: Placed, zones: Tensor, ahead_s: Tensor) -> Tensor:
-    """Distance (C, B) of each part to the nearest zone (Z, ZONE) so long (B,) after it was seen there. A zone is taken
-    as endlessly high: nobody is reached over."""
-    a, way = placed.a[:2], placed.b[:2] - placed.a[:2]  # (2, C, B)
-    length = (way * way).sum(0).clamp(min=1e-9)
+    """Distance (2 C, B) of both ends of each part to the nearest zone (Z, ZONE) so long (B,) after it was seen there. A
+    zone is taken as endlessly high: nobody is reached over. (Between its ends a link comes 0.04 m nearer at most.)"""
+    ends = torch.cat([placed.a[:2], placed.b[:2]], dim=1)  # (2, 2 C, B)
+    grown = GROWTH_M_S * ahead_s.clamp(min=0.0)
     gaps = []
     for zone in zones[:ZONES].unbind():
-        off = (zone[:2, None] + zone[2:4, None] * ahead_s)[:, None] - a
-        share = ((way * off).sum(0) / length).clamp(0.0, 1.0)
-        gaps.append((off - share * way).norm(dim=0) - (zone[4] + GROWTH_M_S * ahead_s.clamp(min=0.0)))
-    return torch.stack(gaps).amin(0) - body.radius
+        off = ends - (zone[:2, None] + zone[2:4, None] * ahead_s)[:, None]
+        gaps.append((off * off).sum(0).sqrt() - zone[4])
+    near = gaps[0] if ZONES == 1 else torch.stack(gaps).amin(0)
+    return near - body.radius.repeat(2, 1) - grown
 
 
-def racket_speed(body: Body, q: Tensor, dq: Tensor, step_s: float = 0.002) -> Tensor:
-    """Speed (B,) of the racket's centre for joints and speeds (J, B)."""
-    half = 0.5 * step_s * dq
-    before, after = place(body, torch.cat([q - half, q + half], dim=1)).centre.chunk(2, dim=1)
-    return (after - before).norm(dim=0) / step_s
+def shaken(q: Tensor, dq: Tensor) -> Tensor:
+    """Joints (J, 2 B) a millisecond before and after q, at speeds dq (J, B); see `speed_of`."""
+    return torch.cat([q - 0.5 * STEP_S * dq, q + 0.5 * STEP_S * dq], dim=1)
+
+
+def speed_of(centre: Tensor) -> Tensor:
+    """Speed (B,) of the racket's centre (3, 2 B) placed for `shaken` joints."""
+    before, after = centre.chunk(2, dim=1)
+    return (after - before).norm(dim=0) / STEP_S
 
 
 def segment_distance(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -178,7 +192,7 @@ def nobody(like: Tensor) -> Tensor:
 
 
 def zones_of(seen: Array, like: Tensor) -> Tensor:
-    """The nearest of zones (Z, ZONE) as a program takes them, filled up with far ones."""
+    """Zones (Z, ZONE), nearest first, as a program takes them: so many, filled up with far ones."""
     out = nobody(like)
     some = seen[:ZONES]
     out[: len(some)] = torch.tensor(some, dtype=torch.float32, device=like.device)

@@ -51,7 +51,7 @@ class Guarding:
             _Rule("limits", 0.04, 0.90, 1.05, 0, J),
             _Rule("limits", 0.04, 0.92, 1.02, J, 2 * J),
             _Rule("limits", 0.03, -o.RANGE_CLEAR, 0.005, 2 * J + 2, 3 * J + 2),
-            _Rule("keep_out", o.ZONE_TOL_M, -o.ZONE_CLEAR_M, 0.0, -C, 0),
+            _Rule("keep_out", o.ZONE_TOL_M, -o.ZONE_CLEAR_M, 0.0, -2 * C, 0),
             _Rule("self_contact", o.SELF_TOL_M, -o.SELF_CLEAR_M, 0.0, space, space + P),
             _Rule("net_contact", o.TAPE_TOL_M, -o.TAPE_CLEAR_M, 0.0, space + P, space + P + C),
             _Rule("racket_speed", o.SPEED_TOL_M_S, o.SPEED_SHARE * fast, fast, space + P + C, space + P + C + 1),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hjepa import motion
-from hjepa.planning.body import Body, beyond_net, nobody, place, racket_speed, self_gap, zone_gap
+from hjepa.planning.body import Body, Placed, beyond_net, nobody, place, self_gap, shaken, speed_of, zone_gap
 from hjepa.stroke import RECOVERY_S
 
 TIP_M = 0.15  # from the racket's centre to its tip
@@ -27,7 +27,7 @@ FOLLOW_S = 0.08  # a racket goes on for hardly more than this time at its speed 
 NET_CLEAR_M = 0.10
 NET_MARGIN_M = 0.25  # three times the error of the predicted height at the net
 WAY_SHARES = 7  # instants of the way looked at: 0.15 of it, 0.3, ... 0.9, and its end
-LOOKED_AT = slice(2, None, 2)  # of the way's instants, those at which the whole body is placed: 0.3, 0.6, 0.9 of it
+LOOKED_AT = slice(3, 6, 2)  # of the way's instants, those at which the whole body is placed: 0.45, 0.75 of it, its end
 RANGE_CLEAR = 0.02  # rad or m within a joint's range: instants between those looked at go a little further
 SELF_CLEAR_M, SELF_TOL_M = 0.03, 0.02
 TAPE_CLEAR_M, TAPE_TOL_M = 0.04, 0.03
@@ -222,16 +222,18 @@ class StrokeResidual:
         return path
 
     def _space(self, body: Body, path: Tensor, ahead_s: Tensor, event: Any) -> list[Tensor]:
-        """People (N, C), the body and itself (N, P), the net (N, C), the racket's speed (N, 1) along joints (W, N, J)."""
+        """People (N, 2 C), itself (N, P), the net (N, C), the racket's speed (N, 1) along joints (W, N, J)."""
         w, (W, N, J) = self.weights, path.shape
-        placed = place(body, path.permute(2, 0, 1).reshape(J, W * N))
+        moves = shaken(event.q_rad.T, event.dq_rad_s.T)
+        everything = place(body, torch.cat([path.permute(2, 0, 1).reshape(J, W * N), moves], dim=1))
+        placed = Placed(*(part[..., : W * N] for part in everything))
+        fast = speed_of(everything.centre[:, W * N :]) - SPEED_SHARE * body.speed_max
 
         def worst(x: Tensor) -> Tensor:
             return x.clamp(min=0.0).reshape(-1, W, N).amax(1).T
 
         zones = nobody(path) if self.situation.zones is None else self.situation.zones
         near = ZONE_CLEAR_M - zone_gap(body, placed, zones, ahead_s.reshape(W * N))
-        fast = racket_speed(body, event.q_rad.T, event.dq_rad_s.T) - SPEED_SHARE * body.speed_max
         return [
             w.keep_out / ZONE_TOL_M * worst(near),
             w.self_contact / SELF_TOL_M * worst(SELF_CLEAR_M - self_gap(body, placed)),
