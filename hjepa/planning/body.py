@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hjepa import motion
+from hjepa.stroke import RECOVERY_S
 from hjepa.types import Array, RobotSpec
 
 ZONES = 1  # people at most that a plan looks at, the nearest ones
@@ -42,6 +44,8 @@ class Body(NamedTuple):
     second: Tensor  # (P,)
     speed_max: Tensor  # () m/s of the racket at the contact
     after_s: Tensor  # (K, 1, 1) instants of the follow-through and the recovery that are looked at, from the contact
+    recovers: Tensor  # (K, 4) where joints are then, from their position, speed and acceleration at the contact and
+    #                   from where they come to rest: in these a two-phase motion of fixed times is linear
 
 
 class Placed(NamedTuple):
@@ -74,9 +78,18 @@ def body_of(spec: RobotSpec, parts: Any, speed_max_m_s: float, device: torch.dev
         t(rails), t(constant[:, :3]), t(sine[:, :3]), t(cosine[:, :3]), t(spec.prismatic[lead:, None] * 1.0),
         tuple(t(p) for p in points), torch.tensor(order, device=device), t(parts.radius_m[:, None]),
         pairs[:, 0], pairs[:, 1], t(np.array(speed_max_m_s)), t(np.array(AFTER_S)[:, None, None]),
+        t(_recovers()),
     )  # fmt: skip
     near = self_gap(body, place(body, t(_postures(spec)))).amin(1) < NEVER_M
     return body._replace(first=body.first[near], second=body.second[near])
+
+
+def _recovers() -> Array:
+    """Body.recovers, from the motion of each part alone, as stroke.trajectory has it."""
+    q, v, a, goal = np.eye(4)
+    way = motion.solve(q, v, a, goal, np.zeros(4), np.array([RECOVERY_S]), np.array([0.5 * RECOVERY_S]))
+    path: Array = motion.evaluate(way, np.array(AFTER_S)[:, None])[0]
+    return path
 
 
 def _postures(spec: RobotSpec) -> Array:

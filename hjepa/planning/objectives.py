@@ -216,10 +216,8 @@ class StrokeResidual:
         assert self.body is not None
         q, dq, a_max = event.q_rad, event.dq_rad_s, self.limits.ddq_max
         goal = motion.recovery_target(q, dq, self.level.codec.home_rad, a_max, RECOVERY_S)
-        lasts = torch.full_like(way.duration_s[:1], RECOVERY_S)
-        rest = motion.solve(q, dq, way.A2, goal, torch.zeros_like(q), lasts, 0.5 * lasts)
-        path: Tensor = motion.evaluate(rest, self.body.after_s)[0]
-        return path
+        parts = torch.stack([q, dq, way.A2, goal]).flatten(1)  # (4, N J)
+        return (self.body.recovers @ parts).unflatten(1, q.shape)
 
     def _space(self, body: Body, path: Tensor, ahead_s: Tensor, event: Any) -> list[Tensor]:
         """People (N, 2 C), itself (N, P), the net (N, C), the racket's speed (N, 1) along joints (W, N, J)."""
@@ -229,17 +227,19 @@ class StrokeResidual:
         placed = Placed(*(part[..., : W * N] for part in everything))
         fast = speed_of(everything.centre[:, W * N :]) - SPEED_SHARE * body.speed_max
 
-        def worst(x: Tensor) -> Tensor:
-            return x.clamp(min=0.0).reshape(-1, W, N).amax(1).T
-
         zones = nobody(path) if self.situation.zones is None else self.situation.zones
         near = ZONE_CLEAR_M - zone_gap(body, placed, zones, ahead_s.reshape(W * N))
-        return [
-            w.keep_out / ZONE_TOL_M * worst(near),
-            w.self_contact / SELF_TOL_M * worst(SELF_CLEAR_M - self_gap(body, placed)),
-            w.net_contact / TAPE_TOL_M * worst(beyond_net(body, placed, TAPE_CLEAR_M)),
-            w.racket_speed / SPEED_TOL_M_S * fast.clamp(min=0.0)[:, None],
-        ]
+        rows = torch.cat(
+            [
+                w.keep_out / ZONE_TOL_M * near,
+                w.self_contact / SELF_TOL_M * (SELF_CLEAR_M - self_gap(body, placed)),
+                w.net_contact / TAPE_TOL_M * beyond_net(body, placed, TAPE_CLEAR_M),
+            ]
+        )
+        worst = rows.clamp(min=0.0).unflatten(1, (W, N)).amax(1).T  # (N, 2 C + P + C)
+        people = near.shape[0]
+        too_fast = w.racket_speed / SPEED_TOL_M_S * fast.clamp(min=0.0)[:, None]
+        return [worst[:, :people], worst[:, people:], too_fast]
 
     def _limits(self, way: motion.TwoPhase, event: Any, use_v: Tensor, path: Tensor) -> list[Tensor]:
         """Joint limits and effort of a way."""

@@ -278,3 +278,29 @@ def test_a_person_who_stays_away_changes_nothing() -> None:
     assert command is not None
     assert command.q_rad == pytest.approx(np.broadcast_to(SPEC.q_home_rad, command.q_rad.shape))
     assert still.q_rad[0] == pytest.approx(command.q_rad[0])
+
+
+def test_the_predicted_recovery_is_the_one_that_is_commanded() -> None:
+    home = torch.tensor(SPEC.q_home_rad, dtype=torch.float32)
+    level = tiny.low().level
+    level.codec.home_rad.copy_(home)
+    level.codec.dq_std.fill_(1.0)
+    x = stroke_at()
+    low = StrokeResidual(level, limits_of(SPEC), LowWeights(), situation(), body=BODY)
+    at = low.situation
+    event = level.codec.decode(x[:, :-1])
+    duration = x[:, -1:] * 0.2 - at.latency_s
+    way = level.codec.approach(event, at.q, at.dq, at.ddq, duration)
+    ends = [np.array(part[0], dtype=np.float64) for part in (at.q, at.dq, at.ddq)]
+    parts = [part[0].double().numpy() for part in event]
+    command = stroke.trajectory(
+        stroke.JointState(*ends),
+        stroke.Event(*parts, float(duration)),
+        SPEC.q_home_rad,
+        SPEC.ddq_max_rad_s2,
+        start_ns=0,
+        valid_ns=NS,
+        dt_s=0.001,
+    )
+    wanted = [stroke.state_at(command, round((float(duration) + t) * NS)).q_rad for t in b.AFTER_S]
+    assert low._recovery(way, event)[:, 0].numpy() == pytest.approx(np.stack(wanted), abs=5e-3)
