@@ -40,8 +40,9 @@ class Body(NamedTuple):
     #                             the racket's centre, before them; the first ones, (3, n), are what the rails carry
     order: Tensor  # (2, C) where the ends a and b of each capsule come to lie
     radius: Tensor  # (C, 1)
-    first: Tensor  # (P,) indices of capsules that may touch
-    second: Tensor  # (P,)
+    touch: Tensor  # (4, P) ends a, b, a, b of capsules that may touch, as in order
+    lengths: Tensor  # (2, P, 1) squares of their lengths
+    reach: Tensor  # (P, 1) their radii together
     speed_max: Tensor  # () m/s of the racket at the contact
     after_s: Tensor  # (K, 1, 1) instants of the follow-through and the recovery that are looked at, from the contact
     recovers: Tensor  # (K, 4) where joints are then, from their position, speed and acceleration at the contact and
@@ -49,11 +50,18 @@ class Body(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Capsules in the world, components first: what is summed over lies outermost."""
+    """The ends of capsules in the world, components first: what is summed over lies outermost."""
 
-    a: Tensor  # (3, C, B)
-    b: Tensor  # (3, C, B)
-    centre: Tensor  # (3, B) of the racket
+    points: Tensor  # (3, 1 + 2 C, B) the racket's centre, and ends as Body.order finds them
+
+    @property
+    def centre(self) -> Tensor:
+        """(3, B) of the racket."""
+        return self.points[:, 0]
+
+    def part(self, rows: slice) -> Placed:
+        """Some of the joints that were placed."""
+        return Placed(self.points[..., rows])
 
 
 def body_of(spec: RobotSpec, parts: Any, speed_max_m_s: float, device: torch.device | None = None) -> Body:
@@ -73,15 +81,17 @@ def body_of(spec: RobotSpec, parts: Any, speed_max_m_s: float, device: torch.dev
         return torch.tensor(x, dtype=torch.float32, device=device)
 
     points, order = _points(spec, parts, lead, T)
-    pairs = torch.tensor(parts.pairs, device=device)
+    first, second = parts.pairs.T
+    squares = ((parts.b_m - parts.a_m) ** 2).sum(axis=1)
     body = Body(
         t(rails), t(constant[:, :3]), t(sine[:, :3]), t(cosine[:, :3]), t(spec.prismatic[lead:, None] * 1.0),
         tuple(t(p) for p in points), torch.tensor(order, device=device), t(parts.radius_m[:, None]),
-        pairs[:, 0], pairs[:, 1], t(np.array(speed_max_m_s)), t(np.array(AFTER_S)[:, None, None]),
-        t(_recovers()),
+        torch.tensor(np.concatenate([order[:, first], order[:, second]]), device=device),
+        t(squares[parts.pairs.T][..., None]), t((parts.radius_m[first] + parts.radius_m[second])[:, None]),
+        t(np.array(speed_max_m_s)), t(np.array(AFTER_S)[:, None, None]), t(_recovers()),
     )  # fmt: skip
     near = self_gap(body, place(body, t(_postures(spec)))).amin(1) < NEVER_M
-    return body._replace(first=body.first[near], second=body.second[near])
+    return body._replace(touch=body.touch[:, near], lengths=body.lengths[:, near], reach=body.reach[near])
 
 
 def _recovers() -> Array:
@@ -117,7 +127,7 @@ def _points(spec: RobotSpec, parts: Any, lead: int, T: Array) -> tuple[list[Arra
         at[frame] = names
     listed = [name for frame in range(spec.joints - 1, lead - 2, -1) for name in at[frame]]
     order = [[listed.index((end, c)) for c in range(len(parts.frame))] for end in (0, 1)]
-    return made, order
+    return made, np.array(order)
 
 
 def _local(parent: Array, axis: Array, prismatic: bool) -> tuple[Array, Array, Array]:
@@ -139,26 +149,31 @@ def place(body: Body, q: Tensor) -> Placed:
     local = (
         body.constant[..., None] + f[:, None, None] * body.sine[..., None] + g[:, None, None] * body.cosine[..., None]
     )
+    turns, shifts = local[:, :, :3, None].unbind(), local[:, :, 3, None].unbind()
     p = body.points[-1][..., None].expand(-1, -1, q.shape[1])  # (3, n, B)
     for k in range(links - 1, -1, -1):
-        turn, shift = local[k, :, :3, None], local[k, :, 3, None]
-        p = turn[:, 0] * p[0] + turn[:, 1] * p[1] + turn[:, 2] * p[2] + shift
+        turn, shift = turns[k], shifts[k]
+        p = (turn * p).sum(1) + shift  # (3, 3, 1, B) by (3, n, B)
         if body.points[k].shape[1]:
             p = torch.cat([p, body.points[k][..., None].expand(-1, -1, q.shape[1])], dim=1)
     p = p + (body.rails @ q)[:, None]
-    return Placed(p[:, body.order[0]], p[:, body.order[1]], p[:, 0])
+    return Placed(p)
+
+
+def ends(body: Body, placed: Placed) -> tuple[Tensor, Tensor]:
+    """a and b of each capsule, (3, C, B)."""
+    return placed.points[:, body.order[0]], placed.points[:, body.order[1]]
 
 
 def self_gap(body: Body, placed: Placed) -> Tensor:
     """Distance of the surfaces of parts that may touch (P, B)."""
-    i, k = body.first, body.second
-    far = segment_distance(placed.a[:, i], placed.b[:, i], placed.a[:, k], placed.b[:, k])
-    return far - (body.radius[i] + body.radius[k])
+    far = segment_distance(*placed.points[:, body.touch].unbind(1), body.lengths)
+    return far - body.reach
 
 
 def beyond_net(body: Body, placed: Placed, clear_m: float) -> Tensor:
     """How deep the end of each part lies in the net or beyond it, below the tape (C, B), with a clearance; 0: free."""
-    x, y, z = placed.b
+    x, y, z = placed.points[:, body.order[1]].unbind()
     reach = body.radius.clamp(max=THIN_M) + clear_m
     depth = torch.minimum(x + reach, TAPE_M + reach - z)
     return torch.minimum(depth, POSTS_M + reach - y.abs()).clamp(min=0.0)
@@ -167,11 +182,11 @@ def beyond_net(body: Body, placed: Placed, clear_m: float) -> Tensor:
 def zone_gap(body: Body, placed: Placed, zones: Tensor, ahead_s: Tensor) -> Tensor:
     """Distance (2 C, B) of both ends of each part to the nearest zone (Z, ZONE) so long (B,) after it was seen there. A
     zone is taken as endlessly high: nobody is reached over. (Between its ends a link comes 0.04 m nearer at most.)"""
-    ends = torch.cat([placed.a[:2], placed.b[:2]], dim=1)  # (2, 2 C, B)
+    some = placed.points[:2, body.order.flatten()]  # (2, 2 C, B)
     grown = GROWTH_M_S * ahead_s.clamp(min=0.0)
     gaps = []
     for zone in zones[:ZONES].unbind():
-        off = ends - (zone[:2, None] + zone[2:4, None] * ahead_s)[:, None]
+        off = some - (zone[:2, None] + zone[2:4, None] * ahead_s)[:, None]
         gaps.append((off * off).sum(0).sqrt() - zone[4])
     near = gaps[0] if ZONES == 1 else torch.stack(gaps).amin(0)
     return near - body.radius.repeat(2, 1) - grown
@@ -188,15 +203,17 @@ def speed_of(centre: Tensor) -> Tensor:
     return (after - before).norm(dim=0) / STEP_S
 
 
-def segment_distance(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Distance (...) of segments ab and cd, (3, ...) each; Ericson (2004), Real-Time Collision Detection, 5.1.9."""
+def segment_distance(a: Tensor, b: Tensor, c: Tensor, d: Tensor, squares: Tensor) -> Tensor:
+    """Distance (...) of segments ab and cd, (3, ...) each, of known squared lengths (2, ...); Ericson (2004), Real-Time
+    Collision Detection, 5.1.9."""
     u, v, w = b - a, d - c, a - c
-    uu, vv, uv = (u * u).sum(0).clamp(min=1e-9), (v * v).sum(0).clamp(min=1e-9), (u * v).sum(0)
-    uw, vw = (u * w).sum(0), (v * w).sum(0)
+    uu, vv = squares.clamp(min=1e-9).unbind()
+    uv, uw, vw = (u * v).sum(0), (u * w).sum(0), (v * w).sum(0)
     s = ((uv * vw - vv * uw) / (uu * vv - uv * uv).clamp(min=1e-9)).clamp(0.0, 1.0)
     t = ((uv * s + vw) / vv).clamp(0.0, 1.0)
     s = ((uv * t - uw) / uu).clamp(0.0, 1.0)
-    return (w + s * u - t * v).norm(dim=0)
+    gap = w + s * u - t * v
+    return (gap * gap).sum(0).sqrt()
 
 
 def nobody(like: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class Guarding:
     def __init__(self, body: Body, spec: RobotSpec, own: int) -> None:
         """own: how many residuals are the own body's, the last ones (objectives.own_residuals)."""
         self.body, self.spec, self._own = body, spec, own
-        J, P, C = spec.joints, len(body.first), len(body.radius)
+        J, P, C = spec.joints, len(body.reach), len(body.radius)
         space = 5 * J + 2
         fast = float(body.speed_max)
         self._rules = (

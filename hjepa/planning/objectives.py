@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hjepa import motion
-from hjepa.planning.body import Body, Placed, beyond_net, nobody, place, self_gap, shaken, speed_of, zone_gap
+from hjepa.planning.body import Body, beyond_net, nobody, place, self_gap, shaken, speed_of, zone_gap
 from hjepa.stroke import RECOVERY_S
 
 TIP_M = 0.15  # from the racket's centre to its tip
@@ -129,7 +129,7 @@ class PointGoal:
 def own_residuals(codec: Any, joints: int, body: Body | None = None) -> int:
     """How many of a StrokeResidual's last numbers concern the own body alone: the way there, the latent, the net."""
     arm: int = codec.config.arm_code
-    space = 0 if body is None else len(body.first) + len(body.radius) + 1
+    space = 0 if body is None else len(body.reach) + len(body.radius) + 1
     return 5 * joints + 2 + space + 2 * arm + 1
 
 
@@ -224,8 +224,8 @@ class StrokeResidual:
         w, (W, N, J) = self.weights, path.shape
         moves = shaken(event.q_rad.T, event.dq_rad_s.T)
         everything = place(body, torch.cat([path.permute(2, 0, 1).reshape(J, W * N), moves], dim=1))
-        placed = Placed(*(part[..., : W * N] for part in everything))
-        fast = speed_of(everything.centre[:, W * N :]) - SPEED_SHARE * body.speed_max
+        placed = everything.part(slice(W * N))
+        fast = speed_of(everything.part(slice(W * N, None)).centre) - SPEED_SHARE * body.speed_max
 
         zones = nobody(path) if self.situation.zones is None else self.situation.zones
         near = ZONE_CLEAR_M - zone_gap(body, placed, zones, ahead_s.reshape(W * N))

@@ -51,8 +51,8 @@ def test_the_planned_body_lies_where_the_simulators_does() -> None:
     q = anywhere(60)
     a, end = SEEN.ends(q)
     placed = b.place(BODY, columns(q))
-    assert placed.a.permute(2, 1, 0).numpy() == pytest.approx(a, abs=1e-5)
-    assert placed.b.permute(2, 1, 0).numpy() == pytest.approx(end, abs=1e-5)
+    for found, wanted in zip(b.ends(BODY, placed), (a, end), strict=True):
+        assert found.permute(2, 1, 0).numpy() == pytest.approx(wanted, abs=1e-5)
     assert placed.centre.T.numpy() == pytest.approx(racket_motion(SPEC, q, 0 * q).centre_m, abs=1e-5)
     touching = np.minimum(b.self_gap(BODY, placed).amin(0).numpy(), 0.0)  # pairs that never meet are left out
     assert touching == pytest.approx(np.minimum(SEEN.self_clearance(q), 0.0), abs=1e-5)
@@ -81,12 +81,12 @@ def test_a_zone_is_as_far_as_the_simulator_says_and_comes_nearer_as_it_walks() -
     person = Person((-3.4, 3.05), (-3.4, 0.0), speed_m_s=1.2)
     placed = b.place(BODY, columns(q))
     for ahead_s in (0.0, 1.0):
-        zones = b.zones_of(person.zone(0.0), placed.a)
+        zones = b.zones_of(person.zone(0.0), placed.points)
         gap = float(b.zone_gap(BODY, placed, zones, torch.tensor([ahead_s])).amin())
         seen = person_clearance(SEEN, q, np.array([ahead_s]), person)
         assert gap + b.GROWTH_M_S * ahead_s == pytest.approx(seen, abs=1e-4)
     assert seen == pytest.approx(3.05 - 1.2 - person.radius_m - 0.26, abs=0.3)  # the carriage is the nearest part
-    assert b.zone_gap(BODY, placed, b.nobody(placed.a), torch.zeros(1)).amin() > 100.0
+    assert b.zone_gap(BODY, placed, b.nobody(placed.points), torch.zeros(1)).amin() > 100.0
 
 
 def test_nobody_is_there_before_a_person_comes_in() -> None:
@@ -155,7 +155,7 @@ def test_a_person_is_expected_where_the_walk_leads() -> None:
 
 @pytest.mark.parametrize("name", ["self_contact", "net_contact", "racket_speed"])
 def test_each_term_of_the_body_counts_and_can_be_switched_off(name: str) -> None:
-    strict = BODY._replace(radius=8.0 * BODY.radius, speed_max=torch.tensor(0.01))
+    strict = BODY._replace(radius=8.0 * BODY.radius, reach=8.0 * BODY.reach, speed_max=torch.tensor(0.01))
     x = stroke_at(rows=4) + 0.5 * torch.randn(4, len(LEVEL.codec.low) + 1, generator=torch.Generator().manual_seed(2))
     x[:, LEVEL.codec.config.arm_code] = 3.0  # contacts near the net
     on = replace(NOTHING, **{name: 1.0})
