@@ -192,7 +192,7 @@ def build_low(
     term = _coded if name == "coded-goal" else None
     weights, flop = low_weights(config), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
-    body = body_of(spec, capsules(spec), c.racket_speed_max_m_s, torch.device(device))
+    body = own_body(config, spec, device)
     known = (weights_path(config, "low"), spec.fingerprint, device, c.racket_speed_max_m_s)
     made = programs or _made_here(known, level, limits, spec.joints, body)
     mode_1 = for_search(bundle.proposal).to(device)
@@ -200,6 +200,11 @@ def build_low(
     if not config.high.feint:
         return StrokePlanner(*parts)
     return FeintPlanner(*parts, observer=onlooker(config, spec))
+
+
+def own_body(config: Config, spec: RobotSpec, device: str = "cpu") -> Body:
+    """The robot's geometry as the low level plans with it."""
+    return body_of(spec, capsules(spec), config.low.racket_speed_max_m_s, torch.device(device))
 
 
 _MADE: dict[tuple[Path, str, str, float], LowPrograms] = {}

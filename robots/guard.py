@@ -11,7 +11,6 @@ import numpy as np
 from hjepa.errors import CommandError
 from hjepa.types import Array, JointTrajectory, RobotSpec
 
-
 TOLD = 0.1  # a set-point that the guard changes by less than this share of a step of acceleration is not counted
 
 

@@ -1,7 +1,7 @@
 """The own body in space: where its parts are along a motion, and how far from each other, the net and people.
 
-Geometry of the robot alone (its description, handed in as numbers); nothing here knows the shuttle or the game. Shapes
-that a recorded program can take. Legend: W instants, N rows, J joints, F frames of the arm, C capsules, P pairs, Z zones.
+Geometry of the robot alone (its description, handed in as numbers); nothing here knows the shuttle or the game.
+Legend: B rows, J joints, F frames of the arm, n points of a frame, C capsules, P pairs, Z zones, K instants.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def body_of(spec: RobotSpec, parts: Any, speed_max_m_s: float, device: torch.dev
     points, order = _points(spec, parts, lead, T)
     first, second = parts.pairs.T
     squares = ((parts.b_m - parts.a_m) ** 2).sum(axis=1)
+    linear = spec.prismatic[lead:, None].astype(np.float64)
     body = Body(
-        t(rails), t(constant[:, :3]), t(sine[:, :3]), t(cosine[:, :3]), t(spec.prismatic[lead:, None] * 1.0),
+        t(rails), t(constant[:, :3]), t(sine[:, :3]), t(cosine[:, :3]), t(linear),
         tuple(t(p) for p in points), torch.tensor(order, device=device), t(parts.radius_m[:, None]),
         torch.tensor(np.concatenate([order[:, first], order[:, second]]), device=device),
         t(squares[parts.pairs.T][..., None]), t((parts.radius_m[first] + parts.radius_m[second])[:, None]),
@@ -167,8 +168,8 @@ def ends(body: Body, placed: Placed) -> tuple[Tensor, Tensor]:
 
 def self_gap(body: Body, placed: Placed) -> Tensor:
     """Distance of the surfaces of parts that may touch (P, B)."""
-    far = segment_distance(*placed.points[:, body.touch].unbind(1), body.lengths)
-    return far - body.reach
+    a, b, c, d = placed.points[:, body.touch].unbind(1)
+    return segment_distance(a, b, c, d, body.lengths) - body.reach
 
 
 def beyond_net(body: Body, placed: Placed, clear_m: float) -> Tensor:

@@ -1,8 +1,8 @@
 """The low level's energy: one sum of squares over predicted consequences.
 
     E(m, t) = 1/2 |root (U(P(z, m, t)) - g)|^2   goal (a GoalTerm), in the upper latent, by what it determines
-            + guards                             contact, support, net, speed, acceleration, joint range, rails; with a body:
-                                         the arm off itself, the net and people, the racket not too fast
+            + guards                             contact, support, net, speed, acceleration, joint range, rails; with a
+                                         body also: the arm off itself, the net and people, the racket not too fast
             + effort                             share of the joints' acceleration used
 
 Search variables x = [m (M), t / TIME_S (1)]. Everything compared is predicted from the observation; the way there is
@@ -220,7 +220,7 @@ class StrokeResidual:
         return (self.body.recovers @ parts).unflatten(1, q.shape)
 
     def _space(self, body: Body, path: Tensor, ahead_s: Tensor, event: Any) -> list[Tensor]:
-        """People (N, 2 C), itself (N, P), the net (N, C), the racket's speed (N, 1) along joints (W, N, J)."""
+        """People (N, 2 C), itself and the net (N, P + C), the racket's speed (N, 1), along joints (W, N, J)."""
         w, (W, N, J) = self.weights, path.shape
         moves = shaken(event.q_rad.T, event.dq_rad_s.T)
         everything = place(body, torch.cat([path.permute(2, 0, 1).reshape(J, W * N), moves], dim=1))

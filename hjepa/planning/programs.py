@@ -49,7 +49,7 @@ class Residuals(nn.Module):
         limits = Limits(*(getattr(self, name) for name in Limits._fields))
         each: Any = weights.unbind()  # numbers, but for torch
         *own, zones, goal, root = situation
-        at = Situation(*own, goal, root, zones)
+        at = Situation(*(*own, goal, root, zones))
         return StrokeResidual(level, limits, LowWeights(*each), at, box=self.box, body=self.body)(x)
 
 

@@ -9,6 +9,9 @@ import torch
 
 from hjepa import build, stroke
 from hjepa.config import load
+from hjepa.errors import DataError
+from hjepa.evaluation.metrics import poisson
+from hjepa.insight.sense.guards_played import walker
 from hjepa.planning import body as b
 from hjepa.planning.guarding import Guarding
 from hjepa.planning.held import limits_of
@@ -18,6 +21,7 @@ from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.tasks.kinematics import racket_motion
 from hjepa.types import GUARD_NAMES, NS, Array, Goal
 from robots.capsules import capsules
+from robots.guard import Guard
 from robots.sim.person import Person
 from robots.sim.witness import Body as Geometry
 from robots.sim.witness import person_clearance
@@ -27,6 +31,7 @@ SPEC, PARTS = tiny.SPEC, capsules(tiny.SPEC)
 BODY, SEEN = b.body_of(SPEC, PARTS, 15.0), Geometry(tiny.SPEC)
 LEVEL = tiny.low().level
 OWN = own_residuals(LEVEL.codec, SPEC.joints, BODY)
+RECORDED = recorded(LEVEL, limits_of(SPEC), SPEC.joints, BODY)
 NOTHING = LowWeights(*[0.0] * len(LowWeights().tensor()))
 
 
@@ -210,9 +215,6 @@ def test_recorded_programs_see_people_too() -> None:
         assert found == pytest.approx(wanted, rel=1e-3, abs=1e-3)
 
 
-RECORDED = recorded(LEVEL, limits_of(SPEC), SPEC.joints, BODY)
-
-
 def planner(body: b.Body = BODY, weights: LowWeights = LowWeights()) -> StrokePlanner:  # noqa: B008
     bundle = tiny.low()
     made = StrokePlanner(bundle.level, bundle.proposal, SPEC, weights=weights, body=body)
@@ -291,7 +293,7 @@ def test_the_predicted_recovery_is_the_one_that_is_commanded() -> None:
     event = level.codec.decode(x[:, :-1])
     duration = x[:, -1:] * 0.2 - at.latency_s
     way = level.codec.approach(event, at.q, at.dq, at.ddq, duration)
-    ends = [np.array(part[0], dtype=np.float64) for part in (at.q, at.dq, at.ddq)]
+    ends = [part[0].double().numpy() for part in (at.q, at.dq, at.ddq)]
     parts = [part[0].double().numpy() for part in event]
     command = stroke.trajectory(
         stroke.JointState(*ends),
@@ -304,3 +306,31 @@ def test_the_predicted_recovery_is_the_one_that_is_commanded() -> None:
     )
     wanted = [stroke.state_at(command, round((float(duration) + t) * NS)).q_rad for t in b.AFTER_S]
     assert low._recovery(way, event)[:, 0].numpy() == pytest.approx(np.stack(wanted), abs=5e-3)
+
+
+def test_the_drivers_guard_counts_the_set_points_that_it_changes() -> None:
+    guard = Guard(SPEC, 0.01)
+    q, still = SPEC.q_home_rad, np.zeros(SPEC.joints)
+    step = SPEC.ddq_max_rad_s2 * 0.01
+    guard.limit(q, still, 0.9 * step)
+    assert guard.interventions == 0
+    guard.limit(q, still, 1.5 * step)
+    guard.limit(np.where(np.arange(8) == 0, SPEC.q_max_rad, q), still, 0.5 * step)
+    assert guard.interventions == 2
+
+
+def test_a_rate_of_rare_events_has_the_interval_of_poisson() -> None:
+    none, ten = poisson(0, 0.25), poisson(10, 1.0)
+    assert (none.value, none.lo) == (0.0, 0.0)
+    assert none.hi == pytest.approx(3.689 / 0.25, rel=0.01)  # exact bounds: Garwood (1936)
+    assert (ten.lo, ten.hi) == pytest.approx((4.795, 18.39), rel=0.01)
+    with pytest.raises(DataError):
+        poisson(-1, 1.0)
+
+
+def test_people_come_in_over_a_side_line_and_away_from_the_robot() -> None:
+    rng = np.random.default_rng(0)
+    for robot in ([-1.0, 2.5], [-6.0, -2.5], [-3.4, 0.0]):
+        people = [walker(np.array(robot), rng) for _ in range(50)]
+        assert {abs(person.from_m[1]) for person in people} == {3.05}
+        assert min(np.hypot(*np.subtract(person.from_m, robot)) for person in people) >= 2.0
