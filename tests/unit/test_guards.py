@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from hjepa import build, stroke
+from hjepa.agent import HierarchicalAgent
 from hjepa.config import load
 from hjepa.errors import DataError
+from hjepa.evaluation.episodes import _act
 from hjepa.evaluation.metrics import poisson
 from hjepa.insight.sense.guards_played import walker
 from hjepa.planning import body as b
@@ -19,7 +21,7 @@ from hjepa.planning.objectives import LowWeights, Situation, StrokeResidual, own
 from hjepa.planning.programs import plain, recorded, tensors
 from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.tasks.kinematics import racket_motion
-from hjepa.types import GUARD_NAMES, NS, Array, Goal
+from hjepa.types import GUARD_NAMES, NS, Array, Goal, Observation
 from robots.capsules import capsules
 from robots.guard import Guard
 from robots.sim.person import Person
@@ -334,3 +336,33 @@ def test_people_come_in_over_a_side_line_and_away_from_the_robot() -> None:
         people = [walker(np.array(robot), rng) for _ in range(50)]
         assert {abs(person.from_m[1]) for person in people} == {3.05}
         assert min(np.hypot(*np.subtract(person.from_m, robot)) for person in people) >= 2.0
+
+
+class Listener:
+    """An agent that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Array] = []
+
+    def reset(self, seed: int = 0) -> None:
+        self.told.clear()
+
+    def avoid(self, zones: Array) -> None:
+        self.told.append(zones)
+
+    def act(self, observation: Observation) -> None:
+        self.told.append(np.array([observation.stamp_ns]))
+
+
+def test_two_levels_are_told_of_people_before_they_act() -> None:
+    zone = Person((-3.0, 3.0), (-3.0, 0.0)).zone(0.5)
+    listener = Listener()
+    _act(listener, tiny.flying(3), zone)
+    assert [len(told) for told in listener.told] == [1, 1]
+    assert listener.told[0] is zone
+    low = planner()
+    HierarchicalAgent(None, low).avoid(zone)  # type: ignore[arg-type]
+    assert low._zones is not None
+    assert low._zones[0, :2].tolist() == pytest.approx([-3.0, 2.4])
+    HierarchicalAgent(None, low).avoid(np.zeros((0, 6)))  # type: ignore[arg-type]
+    assert low._zones is None

@@ -37,7 +37,7 @@ def draw(bars: Sequence[Bar], says: str, note: str) -> Picture:
         axes.set_xlim(left=0.0)
         axes.margins(x=0.12)
         axes.set_xlabel("per 1,000 strokes (a stroke counts once a kind); whiskers: 95 %")
-        axes.legend(loc="lower right", title="guardrails")
+        axes.legend(loc="center right", title="guardrails")
         soft(axes)
     rows = [
         {"kind": bar.name, **{f"{s}_{k}": v for s in ("off", "on") for k, v in getattr(bar, s).items()}} for bar in bars
