@@ -20,6 +20,7 @@ from hjepa.types import GUARD_NAMES, NS, Array, JointTrajectory, RobotSpec
 
 EVERY = 4  # samples of a command, 40 ms, that are looked at
 AHEAD_S = 1.2  # so far
+SELF_SPARE_M = 0.02  # between the instants that are looked at parts come nearer to each other
 SPARE_M = 0.05  # a command that comes nearer to a person's zone than this is replaced
 NET_X_M = -1.6  # with the arm at home, the base keeps this far from the net
 STEPS_M = (0.5, 1.0, 1.6)  # how far the base steps aside
@@ -76,7 +77,8 @@ class Guarding:
         q = np.stack([_held(c.q_rad[: most + 1], most + 1)[::EVERY] for c in commands])  # (N, T, J)
         N, T, J = q.shape
         placed = place(self.body, torch.tensor(q.reshape(-1, J).T, dtype=torch.float32, device=self.body.radius.device))
-        own = self_gap(self.body, placed).amin(0).clamp(max=0.0).abs() + beyond_net(self.body, placed, 0.0).amax(0)
+        own = (SELF_SPARE_M - self_gap(self.body, placed).amin(0)).clamp(min=0.0)
+        own = own + beyond_net(self.body, placed, SELF_SPARE_M).amax(0)
         people = torch.zeros_like(own)
         if zones is not None:
             ahead = [(c.start_ns - seen_ns) / NS + c.dt_s * EVERY * np.arange(T) for c in commands]
