@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from hjepa.diary import Diary
 from hjepa.handover import Handover
-from hjepa.protocols import HighLevel, LowLevel
-from hjepa.types import Decision, Goal, JointTrajectory, Observation
+from hjepa.protocols import Avoids, HighLevel, LowLevel
+from hjepa.types import Array, Decision, Goal, JointTrajectory, Observation
 
 
 class Thought(NamedTuple):
@@ -50,6 +50,11 @@ class HierarchicalAgent:
         self.diary.planned(goal, self.low, command)
         self.thought = Thought(goal, command)
         return command
+
+    def avoid(self, zones: Array) -> None:
+        """Zones (Z, 6) to keep out of, as protocols.Avoids has them."""
+        if isinstance(self.low, Avoids):
+            self.low.avoid(zones)
 
     @property
     def decision(self) -> Decision | None:

@@ -27,6 +27,7 @@ from hjepa.models.rally import RallyModel, load_rally
 from hjepa.models.surprise import FlightSurprise
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
+from hjepa.planning.body import Body, body_of
 from hjepa.planning.captured import captured
 from hjepa.planning.context import SlowContext
 from hjepa.planning.feint import FeintPlanner
@@ -43,11 +44,13 @@ from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Goal, RobotSpec
+from robots.capsules import capsules
 from robots.spec import load_spec
 
 HIERARCHICAL = ("hjepa", "reactive", "coded-goal")  # two levels that may be nodes of their own
 LEARNED = (*HIERARCHICAL, "flat")  # both levels' weights
-GUARDS = ("net", "limits", "support")  # terms of the low level's energy that guard: low.guards switches them
+# terms of the low level's energy that guard: low.guards switches them all, their weights in low.weights each
+GUARDS = ("net", "limits", "support", "self_contact", "net_contact", "keep_out", "racket_speed")
 RANDOM_EVENT_S = (0.4, 1.2)  # when a random stroke comes, from its decision
 WAITING = AnticipationConfig(step_m=0.5, replies=96)  # in a rally a place is chosen within 40 ms
 LATE = 16  # places that a feint chooses from
@@ -201,23 +204,32 @@ def build_low(
     term = _coded if name == "coded-goal" else None
     weights, flop = low_weights(config), candidate_flop(bundle.level)
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
-    known = (weights_path(config, "low"), spec.fingerprint, device)
-    made = programs or _made_here(known, level, limits, spec.joints)
-    parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
+    body = own_body(config, spec, device)
+    known = (weights_path(config, "low"), spec.fingerprint, device, c.racket_speed_max_m_s)
+    made = programs or _made_here(known, level, limits, spec.joints, body)
+    mode_1 = for_search(bundle.proposal).to(device)
+    parts = (level, mode_1, spec, settings, weights, planner, term, flop, context, made, body)
     if not config.high.feint:
         return StrokePlanner(*parts)
     return FeintPlanner(*parts, observer=onlooker(config, spec))
 
 
-_MADE: dict[tuple[Path, str, str], LowPrograms] = {}
+def own_body(config: Config, spec: RobotSpec, device: str = "cpu") -> Body:
+    """The robot's geometry as the low level plans with it."""
+    return body_of(spec, capsules(spec), config.low.racket_speed_max_m_s, torch.device(device))
 
 
-def _made_here(known: tuple[Path, str, str], level: LowLevel, limits: Limits, joints: int) -> LowPrograms:
+_MADE: dict[tuple[Path, str, str, float], LowPrograms] = {}
+
+
+def _made_here(
+    known: tuple[Path, str, str, float], level: LowLevel, limits: Limits, joints: int, body: Body
+) -> LowPrograms:
     """Programs without a bundle: recorded on the CPU, captured as graphs on a GPU; once for a level, robot and device,
     since TorchScript never gives back what it has recorded."""
     if known not in _MADE:
         on_cpu = level.codec.low.device.type == "cpu"
-        made = recorded(level, limits, joints) if on_cpu else captured(plain(level, limits))
+        made = recorded(level, limits, joints, body) if on_cpu else captured(plain(level, limits, body))
         _MADE[known] = made
     return _MADE[known]
 

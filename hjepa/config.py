@@ -167,6 +167,14 @@ class LowWeightsSection(Section):
     effort: float = key(0.15, "share of the joints' acceleration used", ge=0, le=1000)
     haste: float = key(0.9, "share of the joints' speed used at the contact", ge=0, le=1000)
     prior: float = key(0.05, "distance of the motor latent from the middle of the data's", ge=0, le=1000)
+    self_contact: float = key(1.0, "parts of the body nearer to each other than 0.03 m, per 0.02 m", ge=0, le=1000)
+    net_contact: float = key(
+        1.0, "parts of the body in the net, from now until the recovery's end, per 0.03 m", ge=0, le=1000
+    )
+    keep_out: float = key(1.0, "parts of the body nearer to a person's zone than 0.15 m, per 0.05 m", ge=0, le=1000)
+    racket_speed: float = key(
+        1.0, "racket at the contact faster than 0.97 racket_speed_max_m_s, per 0.3 m/s", ge=0, le=1000
+    )
 
 
 class LowSection(Section):
@@ -196,7 +204,12 @@ class LowSection(Section):
     alarm_energy: float = key(8.0, "energy above which the proposals are asked again", ge=0, le=1e6)
     freeze_ms: int = key(60, "nearer to the contact than this the motor latent stays", unit="ms", ge=0, le=2000)
     valid_ms: int = key(500, "how long a command may be followed without a newer one", unit="ms", ge=50, le=10_000)
-    guards: bool = key(True, "the guard terms net, limits and support count; false: the driver's own guard alone")
+    guards: bool = key(
+        True,
+        "the guard terms net, limits, support, self_contact, net_contact, keep_out and racket_speed count, and what "
+        "breaks them is not played; false: the driver's own guard alone",
+    )
+    racket_speed_max_m_s: float = key(15.0, "fastest racket at the contact", unit="m/s", gt=0, le=100)
     adapt: bool = key(True, "learn the slow context (drag, rebound) from how past strokes came out")
     weights: LowWeightsSection = LowWeightsSection()
 

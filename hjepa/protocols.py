@@ -142,3 +142,19 @@ class Explains(Protocol):
     """A low level that tells what its latest `plan` chose (`plan_ms` is overwritten by the caller)."""
 
     def explain(self) -> MotorPlan: ...
+
+
+@runtime_checkable
+class Scans(Protocol):
+    """A world or driver with a safety scanner. `zones`: what to keep out of now (Z, 6): x, y, their speeds, radius,
+    height of vertical cylinders, in the world."""
+
+    def zones(self) -> Array: ...
+
+
+@runtime_checkable
+class Avoids(Protocol):
+    """An agent or a low level that keeps out of zones. Told before it acts, of the same instant; in force until the
+    next, or until a reset."""
+
+    def avoid(self, zones: Array) -> None: ...

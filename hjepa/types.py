@@ -19,6 +19,13 @@ Array = NDArray[np.float64]
 NS = 1_000_000_000  # nanoseconds in a second
 _NOWHERE_M: Array = np.full(2, np.nan)
 _NOWHERE_M.setflags(write=False)
+GUARD_NAMES = (
+    *("acceleration (of its limit)", "speed (of its limit)", "range (rad or m)", "keep out (m)"),
+    *("self contact (m)", "net contact (m)", "racket speed (m/s)"),
+)
+"""What plans are looked at for, with units: G guards."""
+_UNGUARDED: Array = np.full(len(GUARD_NAMES), np.nan)
+_UNGUARDED.setflags(write=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +136,8 @@ class MotorPlan(NamedTuple):
     predicted_xy_m: Array = _NOWHERE_M  # (2,) where it expects the shot to land, world; nan when the level does not say
     mflop: float = 0.0  # million floating point operations; 0 where not counted
     target_xy_m: Array = _NOWHERE_M  # (2,) of the late goal that it serves instead, world; nan: none, or none yet
+    guards: Array = _UNGUARDED  # (G,) what it is predicted to break, as GUARD_NAMES; 0: kept; nan: not looked at
+    feasible: bool = True  # False: it breaks a guard, and is not played
 
 
 class Weighed(NamedTuple):

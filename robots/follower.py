@@ -32,6 +32,7 @@ class Follower:
         self._speed = np.array(dq_rad_s, dtype=np.float64)  # (J,) speed set-point now
         self._rest: Array | None = None  # (J,) position held once at rest
         self.guard.rearm()
+        self.guard.interventions = 0
 
     @property
     def speed_rad_s(self) -> Array:

@@ -11,13 +11,16 @@ import numpy as np
 from hjepa.errors import CommandError
 from hjepa.types import Array, JointTrajectory, RobotSpec
 
+TOLD = 0.1  # a set-point that the guard changes by less than this share of a step of acceleration is not counted
+
 
 class Guard:
-    """Checks and limits for one robot whose set-points come every `dt_s`."""
+    """Checks and limits for one robot whose set-points come every `dt_s`; `interventions`: how many it changed."""
 
     def __init__(self, spec: RobotSpec, dt_s: float) -> None:
         self.spec, self.dt_s = spec, dt_s
         self.held = False
+        self.interventions = 0
         self._step = spec.ddq_max_rad_s2 * dt_s  # (J,) largest change of speed between set-points
         self._margin = 0.125 * self._step * dt_s  # (J,) braking in whole steps needs this more than v^2 / 2a
 
@@ -57,7 +60,9 @@ class Guard:
         lowest = a * (np.sqrt(np.maximum(0.25 * dt * dt + 2.0 * down / a, 0.0)) - 0.5 * dt)
         v = np.minimum(wanted_rad_s, np.minimum(np.maximum(highest, 0.0), spec.dq_max_rad_s))
         v = np.maximum(v, -np.minimum(np.maximum(lowest, 0.0), spec.dq_max_rad_s))
-        return np.minimum(np.maximum(v, dq_rad_s - self._step), dq_rad_s + self._step)
+        v = np.minimum(np.maximum(v, dq_rad_s - self._step), dq_rad_s + self._step)
+        self.interventions += bool((abs(v - wanted_rad_s) > TOLD * self._step).any())
+        return v
 
     def brake(self, dq_rad_s: Array) -> Array:
         """Speed (J,) one step from now when braking as hard as allowed."""

@@ -207,7 +207,11 @@ KINDS: dict[str, Schema] = {
         },
         loose=("energies",),  # a candidate out of reach may cost inf
     ),
-    "plan": Schema(MotorPlan, {"m": (F8, "M"), "predicted_xy_m": (F8, "2"), "target_xy_m": (F8, "2")}, finite=False),
+    "plan": Schema(
+        MotorPlan,
+        {"m": (F8, "M"), "predicted_xy_m": (F8, "2"), "target_xy_m": (F8, "2"), "guards": (F8, "7")},
+        finite=False,
+    ),
     "command": Schema(JointTrajectory, {"q_rad": (F8, "H J"), "dq_rad_s": (F8, "H J")}),
     "reach": Schema(
         ReachRequest,

@@ -92,7 +92,8 @@ def low_programs(config: Config, device: str) -> Mapping[str, compiled.Program]:
     """What the configuration's low level computes, on a device, not compiled yet."""
     spec = load_spec(config.robot.name)
     level: Any = for_search(build.low_bundle(config, spec).level).to(torch.device(device))
-    return compiled.programs(level, limits_of(spec, level.codec.low.device), spec.joints)
+    limits = limits_of(spec, level.codec.low.device)
+    return compiled.programs(level, limits, spec.joints, build.own_body(config, spec, device))
 
 
 def commit() -> str:

@@ -34,7 +34,7 @@ from hjepa.deploy import signing
 from hjepa.errors import BundleError, nearest
 from hjepa.types import RobotSpec
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST, SIGNATURE, CONFIG, WEIGHTS = "manifest.json", "manifest.sig", "config.yaml", "weights"
 MAX_FILE_BYTES = 512 * 2**20
 Device = Literal["cpu", "cuda"]

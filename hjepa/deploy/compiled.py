@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hjepa.errors import BundleError
+from hjepa.planning.body import Body
 from hjepa.planning.compiled import compile_file, loaded
 from hjepa.planning.objectives import Limits
 from hjepa.planning.programs import Call, Function, Iteration, LowPrograms, Residuals, example, plain
@@ -46,14 +47,14 @@ class Program:
         return tuple({0: rows} if k in self.rows else None for k in range(len(self.inputs)))
 
 
-def programs(level: Any, limits: Limits, joints: int) -> dict[str, Program]:
+def programs(level: Any, limits: Limits, joints: int, body: Body | None = None) -> dict[str, Program]:
     """All that a low level computes while it plans, by name; sizes are those of a robot of so many joints."""
-    shapes, straight = example(level, joints), plain(level, limits)
-    residuals = Residuals(level, limits)
+    shapes, straight = example(level, joints), plain(level, limits, body)
+    residuals = Residuals(level, limits, body)
     iteration = Iteration(residuals)
     with torch.no_grad():
         count = residuals(*shapes.residuals(1)).shape[1]
-    scored, searched = (0, 7, 8), (0, 1, 2, 3, 4, 5, 6, 7, 15, 16)
+    scored, searched = (0, 8, 9), (0, 1, 2, 3, 4, 5, 6, 7, 16, 17)
     return {
         "see": Program(Call(level, straight.see), shapes.see),
         "decode": Program(Call(level, straight.decode), shapes.decode),

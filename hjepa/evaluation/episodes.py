@@ -20,7 +20,7 @@ from hjepa.errors import ConfigError, DataError
 from hjepa.evaluation.feasible import TICKS_PER_S, Court, NextLaunch, Starts, stroke_seed
 from hjepa.evaluation.metrics import placement_entropy
 from hjepa.evaluation.results import NOWHERE, Played, Point, Recording, StrokeResult
-from hjepa.protocols import Agent
+from hjepa.protocols import Agent, Avoids, Scans
 from hjepa.tasks.badminton import classify
 from hjepa.tasks.badminton.feeds import FeedTable, RandomFeedConfig, load_feed, random_feed, read_feed_csv, type_name
 from hjepa.tasks.badminton.strokes import TYPES, load_strokes
@@ -109,12 +109,23 @@ def run(
             progress(i + 1, len(feed.id))
 
 
+def _zones(world: Court) -> Array | None:
+    """What a safety scanner sees now; None: there is none."""
+    return world.zones() if isinstance(world, Scans) else None
+
+
+def _act(agent: Agent, seen: Observation, zones: Array | None) -> JointTrajectory | None:
+    if zones is not None and isinstance(agent, Avoids):
+        agent.avoid(zones)
+    return agent.act(seen)
+
+
 def _lockstep(world: Court, agent: Agent, seen: Observation, period: int, track: _Track) -> None:
     tick = 0
     track.seen(seen)
     while not world.done:
         if tick % period == 0:
-            command = agent.act(seen)
+            command = _act(agent, seen, _zones(world))
             track.decided(seen.stamp_ns, getattr(agent, "decision", None))
             if command is not None:
                 world.send(command)
@@ -133,7 +144,7 @@ def _realtime(world: Court, agent: Agent, seen: Observation, period: int, track:
         while not world.done:
             if tick % period == 0:
                 if thought is None:
-                    thought, asked_ns = thinker.submit(agent.act, seen), seen.stamp_ns
+                    thought, asked_ns = thinker.submit(_act, agent, seen, _zones(world)), seen.stamp_ns
                 else:
                     track.misses += 1
             due = begun + (tick + 1) * TICK_NS

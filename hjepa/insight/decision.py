@@ -16,6 +16,7 @@ from hjepa import api, build
 from hjepa.config import Config
 from hjepa.errors import ConfigError, DataError
 from hjepa.handover import Handover
+from hjepa.planning.body import Body
 from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.objectives import TIME_S
 from hjepa.planning.stroke_planner import StrokePlanner
@@ -44,6 +45,7 @@ class Decided(NamedTuple):
     energy: float  # as the plan tells it
     residual: Callable[[Tensor], Tensor]  # (N, X) -> (N, R): what the plan minimised
     codec: Any
+    body: Body | None = None  # what it kept off itself, the net and people
 
     @property
     def high_terms(self) -> dict[str, Array]:
@@ -94,7 +96,9 @@ def decide(system: api.System, high: HighPlanner, low: StrokePlanner, stroke: in
             if force is not None and weighed is not None:
                 residual = low.objective(seen, force)
                 if low.plan(seen, force) is not None and low.committed is not None:
-                    return Decided(force, weighed, low.committed.x, low.explain().energy, residual, low.level.codec)
+                    return Decided(
+                        force, weighed, low.committed.x, low.explain().energy, residual, low.level.codec, low.body
+                    )
             seen = world.tick()
     finally:
         world.close()
@@ -104,8 +108,12 @@ def decide(system: api.System, high: HighPlanner, low: StrokePlanner, stroke: in
 def low_terms(made: Decided, joints: int) -> dict[str, Array]:
     """Terms (1,) of the plan's energy, in the order of planning.objectives.StrokeResidual."""
     arm = made.codec.config.arm_code
-    own = {"limits": 3 * joints + 2, "effort": joints, "haste": joints, "support": arm, "usual latents": arm}
-    rest = {"contact": 3, "offset": 2, "net": 1, **own, "follow-through": 1}
+    parts_of = 0 if made.body is None else len(made.body.radius)
+    own = {"limits": 3 * joints + 2, "effort": joints, "haste": joints}
+    if made.body is not None:
+        own["body"] = len(made.body.reach) + parts_of + 1
+    own |= {"support": arm, "usual latents": arm, "follow-through": 1}
+    rest = {"contact": 3, "offset": 2, "net": 1, "people": 2 * parts_of, **own}
     r = made.residual(made.x[None])[0]
     sizes = {"goal": len(r) - sum(rest.values()), **rest}
     parts = torch.split(0.5 * r**2, list(sizes.values()))

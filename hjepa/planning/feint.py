@@ -142,7 +142,7 @@ class FeintPlanner(StrokePlanner):
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, shown: JointTrajectory, hinge_ns: int
     ) -> Situation:
         q, dq, ddq = (torch.from_numpy(x).float()[None] for x in stroke.state_at(shown, hinge_ns))
-        self._turns = Situation(z, q, dq, ddq, (hinge_ns - observation.stamp_ns) / NS, goal, root)
+        self._turns = Situation(z, q, dq, ddq, (hinge_ns - observation.stamp_ns) / NS, goal, root, self._zones)
         return self._turns
 
     def _search(
@@ -155,7 +155,7 @@ class FeintPlanner(StrokePlanner):
         rough = self._descend(soft, passed(old.x, stamp_ns - old.stamp_ns)[None], self.feint.again, newton)
         plan = self._descend(residual, rough.starts, self.feint.polish, newton)
         own = 0.5 * float((plan.residuals[-self._own :] ** 2).sum())
-        return Found(plan.x, plan.energy, own, plan.starts)
+        return Found(plan.x, plan.energy, own, plan.starts, residuals=plan.residuals)
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         command = super()._commit(found, stamp_ns, goal_id, situation)

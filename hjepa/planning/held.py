@@ -35,6 +35,7 @@ class Committed(NamedTuple):
     command: JointTrajectory
     own: float  # share of the energy that the own body had when the command was made
     spares: Tensor  # (C, X) other starts of the last search, same stamp
+    guards: Array | None = None  # (G,) what it is predicted to break; None: not looked at
 
 
 class Found(NamedTuple):
@@ -45,6 +46,7 @@ class Found(NamedTuple):
     own: float  # share of the energy that the own body has
     spares: Tensor  # (C, X)
     kept: bool = False  # x is the one in force
+    residuals: Tensor | None = None  # (R,) at x
 
 
 class Decided(NamedTuple):

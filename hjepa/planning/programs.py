@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hjepa.planning.body import Body, nobody
 from hjepa.planning.gradient import Iterate, beginning, iterate
 from hjepa.planning.objectives import TIME_S, Limits, LowWeights, Situation, StrokeResidual, search_box
 
@@ -35,9 +36,9 @@ class LowPrograms(NamedTuple):
 class Residuals(nn.Module):
     """StrokeResidual with the weights and the situation's parts as arguments."""
 
-    def __init__(self, level: Any, limits: Limits) -> None:
+    def __init__(self, level: Any, limits: Limits, body: Body | None = None) -> None:
         super().__init__()
-        self.level = level
+        self.level, self.body = level, body
         for name, limit in limits._asdict().items():
             self.register_buffer(name, limit.clone())
         self.box = search_box(level.codec, limits)  # made once: a CUDA graph takes nothing from the host
@@ -47,7 +48,9 @@ class Residuals(nn.Module):
         level: Any = self.level
         limits = Limits(*(getattr(self, name) for name in Limits._fields))
         each: Any = weights.unbind()  # numbers, but for torch
-        return StrokeResidual(level, limits, LowWeights(*each), Situation(*situation), box=self.box)(x)
+        *own, zones, goal, root = situation
+        at = Situation(*(*own, goal, root, zones))
+        return StrokeResidual(level, limits, LowWeights(*each), at, box=self.box, body=self.body)(x)
 
 
 class Iteration(nn.Module):
@@ -121,20 +124,21 @@ def example(level: Any, joints: int) -> Example:
 
 def tensors(s: Situation) -> tuple[Tensor, ...]:
     """A situation as arguments."""
-    return (s.z, s.q, s.dq, s.ddq, s.z.new_tensor(s.latency_s), s.goal, s.root)
+    zones = nobody(s.z) if s.zones is None else s.zones
+    return (s.z, s.q, s.dq, s.ddq, s.z.new_tensor(s.latency_s), zones, s.goal, s.root)
 
 
-def plain(level: Any, limits: Limits) -> LowPrograms:
-    """As the level computes it."""
-    residuals = Residuals(level, limits)
+def plain(level: Any, limits: Limits, body: Body | None = None) -> LowPrograms:
+    """As the level computes it; body: what is kept off itself, the net and people."""
+    residuals = Residuals(level, limits, body)
     outcome = lambda z, x: _outcome(level, z, x)  # noqa: E731
     return LowPrograms(level.see, level.codec.decode, outcome, residuals, Iteration(residuals))
 
 
-def recorded(level: Any, limits: Limits, joints: int) -> LowPrograms:
+def recorded(level: Any, limits: Limits, joints: int, body: Body | None = None) -> LowPrograms:
     """Recorded as TorchScript, for a robot of so many joints."""
     shapes = example(level, joints)
-    made, residuals = plain(level, limits), Residuals(level, limits)
+    made, residuals = plain(level, limits, body), Residuals(level, limits, body)
     rows = shapes.residuals(2)
     count = residuals(*rows).shape[1]
     return LowPrograms(

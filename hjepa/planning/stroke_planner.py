@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
+from hjepa.planning.body import Body, zones_of
 from hjepa.planning.considering import considered
 from hjepa.planning.context import SlowContext
 from hjepa.planning.gradient import GaussNewton
+from hjepa.planning.guarding import Guarding
 from hjepa.planning.held import (
     SHAPE,
     Committed,
@@ -92,18 +94,21 @@ class StrokePlanner:
         flop: float = 0.0,
         context: SlowContext | None = None,
         programs: LowPrograms | None = None,
+        body: Body | None = None,
     ) -> None:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
-        with these weights and the robot's limits (None: plainly)."""
+        with these weights and the robot's limits (None: plainly); body: what they keep off itself, the net and people
+        (None: nothing)."""
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights = config, weights
         self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
-        self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints)
-        self.programs = programs or plain(level, self.limits)
+        self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints, body)
+        self.programs, self.body = programs or plain(level, self.limits, body), body
+        self.guarding = None if body is None else Guarding(body, spec, self._own)
         self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
         self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
         self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
@@ -115,6 +120,7 @@ class StrokePlanner:
         self.starts.reset(seed)
         if self.context is not None:
             self.context.landed()
+        self.avoid(np.zeros((0, 6)))
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
         self._tally = 0  # candidates scored for the latest plan
@@ -143,6 +149,9 @@ class StrokePlanner:
             m, xy = as_array(found.x[:-1]), as_array(landing[0])
             mflop = self.flop * scored / 1e6
             self._explained = MotorPlan(goal_id, m, found.energy, scored, 0.0, xy, mflop)
+            guards = None if self._committed is None else self._committed.guards
+            if guards is not None:
+                self._explained = self._explained._replace(guards=guards, feasible=not np.nansum(guards) > 0.0)
         return self._explained
 
     @property
@@ -200,8 +209,16 @@ class StrokePlanner:
                 self.starts.ready = Ready(goals, x, observation.stamp_ns)
             return as_array(energy)
 
+    def avoid(self, zones: Array) -> None:
+        """Zones (Z, 6) to keep out of, as protocols.Avoids has them, where they are now."""
+        self._zones = zones_of(zones, self.level.codec.low) if len(zones) else None
+
     def plan(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
+        return self._cleared(self._decide(observation, goal), observation.stamp_ns)
+
+    def _decide(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
+        """As if nobody stood in the way of it."""
         self._learn()
         self._began, self.scored, self._tally = time.monotonic(), (), 0
         if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
@@ -308,7 +325,7 @@ class StrokePlanner:
         if plan.energy > now * (1.0 - c.accept_margin):
             return Found(warm[0], now, old.own, warm, kept=True)
         own = half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts)
+        return Found(plan.x, plan.energy, own, plan.starts, residuals=plan.residuals)
 
     def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
         """The first search of a goal; without search, the best proposal."""
@@ -316,8 +333,8 @@ class StrokePlanner:
         proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
         if not c.search:
-            own = half_square(residual(proposals[:1])[0, -self._own :])
-            return Found(proposals[0], float(energy[0]), own, proposals[:1])
+            rows = residual(proposals[:1])[0]
+            return Found(proposals[0], float(energy[0]), half_square(rows[-self._own :]), proposals[:1], residuals=rows)
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
         rough = self._descend(residual, proposals[: c.first_starts], half, spare=1)
         starts = rough.starts[: c.first_kept]
@@ -325,7 +342,7 @@ class StrokePlanner:
             starts = torch.cat([starts, self._strayed(residual, proposals)[0]])
         plan = self._descend(residual, starts, c.first_iterations - half)
         own = half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts[: c.starts])
+        return Found(plan.x, plan.energy, own, plan.starts[: c.starts], residuals=plan.residuals)
 
     def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Ranked:
         found = self.starts.ranked(residual, z, g, joints, stamp_ns)
@@ -355,13 +372,36 @@ class StrokePlanner:
             valid_ns=round(self.config.valid_s * NS),
         )
         event_ns = stamp_ns + round(to_go_s * NS)
-        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, found.own, found.spares)
+        own, guards = found.own, None
+        if self.guarding is not None and found.residuals is not None:
+            guards = self.guarding.report(found.residuals, self.weights)
+            if np.nansum(guards) > 0.0:  # whatever is found next replaces what is done instead
+                command, own = self._instead(state, q, start_ns, stamp_ns), float("inf")
+        self._committed = Committed(goal_id, x, stamp_ns, event_ns, command, own, found.spares, guards)
         return command
+
+    def _instead(self, state: stroke.JointState, q: Array | None, start_ns: int, seen_ns: int) -> JointTrajectory:
+        assert self.guarding is not None
+        zones = self._zones if self.weights.keep_out else None
+        return self.guarding.instead(state, q, zones, start_ns, seen_ns, round(self.config.valid_s * NS))
+
+    def _cleared(self, command: JointTrajectory | None, stamp_ns: int) -> JointTrajectory | None:
+        """The command, or another one where it (or the one in force) would take the body into a person's zone."""
+        old = self._committed
+        if self.guarding is None or self._zones is None or not self.weights.keep_out or old is None:
+            return command
+        start_ns = stamp_ns + round(self.config.latency_s * NS)
+        followed = command or stroke.resume(old.command, start_ns)
+        if followed is not None and not self.guarding.trespass([followed], self._zones, stamp_ns)[1][0]:
+            return command
+        evasion = self._instead(stroke.state_at(old.command, start_ns), None, start_ns, stamp_ns)
+        self._committed = old._replace(command=evasion, own=float("inf"))
+        return evasion
 
     def _residual(self, situation: Situation, term: GoalTerm | None = None) -> Scorer:
         if term is None:
             return Fused(self.programs, self._box, self._count, self._scale, situation)
-        return StrokeResidual(self.level, self.limits, self.weights, situation, term)
+        return StrokeResidual(self.level, self.limits, self.weights, situation, term, body=self.body)
 
     def _keep(self, old: Committed, stamp_ns: int) -> JointTrajectory | None:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
@@ -388,4 +428,4 @@ class StrokePlanner:
         else:
             state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
         q, dq, ddq = (self._tensor(part[None]) for part in state)
-        return Situation(z, q, dq, ddq, latency_s, goal, root)
+        return Situation(z, q, dq, ddq, latency_s, goal, root, self._zones)

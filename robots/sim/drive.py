@@ -20,6 +20,7 @@ STEP_S = 0.001
 TICK_S = 0.010
 TICK_NS = round(TICK_S * NS)
 _STEPS = round(TICK_S / STEP_S)
+_ALL = 0.999  # of the largest torque
 # speed aimed at in step i is the ramp's value at its middle: positions then add up exactly
 _RAMP = ((np.arange(_STEPS) + 0.5) / _STEPS)[:, None]  # (steps, 1)
 
@@ -44,7 +45,8 @@ class Body(Protocol):
 
 
 class Drive:
-    """Time stands still between ticks. Joint state after the latest one: `q_rad`, `dq_rad_s`, `tau_nm`, (J,) each."""
+    """Time stands still between ticks. Joint state after the latest one: `q_rad`, `dq_rad_s`, `tau_nm`, (J,) each;
+    `saturated`: ticks since the reset that ended with a drive at its largest torque."""
 
     def __init__(self, spec: RobotSpec) -> None:
         if round(NS / spec.control_rate_hz) != TICK_NS:
@@ -52,7 +54,7 @@ class Drive:
         self._spec, self._follower = spec, Follower(spec)
         self._body: Body | None = None
         self._started = False
-        self.ticks = 0
+        self.ticks = self.saturated = 0
 
     # life cycle
 
@@ -94,6 +96,7 @@ class Drive:
         body.reset(self.q_rad, self.dq_rad_s)
         self._follower.reset(self.dq_rad_s)
         self.ticks, self._started = 0, True
+        self.saturated = 0
 
     def _checked(self, start: RobotState) -> tuple[Array, Array]:
         """Copies of a start state that makes sense."""
@@ -123,6 +126,12 @@ class Drive:
                 after_step()
         self.ticks += 1
         self.q_rad, self.dq_rad_s, self.tau_nm = body.joints()
+        self.saturated += bool((abs(self.tau_nm) > _ALL * self._spec.tau_max_nm).any())
+
+    @property
+    def interventions(self) -> int:
+        """Ticks since the reset in which the guard changed what was asked."""
+        return self._follower.guard.interventions
 
     # driver
 

@@ -27,7 +27,10 @@ from robots.sim.disturbance import Disturbance
 from robots.sim.disturbed import DisturbedReferee
 from robots.sim.drive import TICK_NS, TICK_S, Body, Drive
 from robots.sim.log import EpisodeLog, RacketTrack, Recorder
+from robots.sim.person import Person
 from robots.sim.referee import Referee
+from robots.sim.witness import Body as Geometry
+from robots.sim.witness import Witnessed, person_clearance
 from robots.spec import described_by, read_description
 
 
@@ -52,6 +55,7 @@ class WorldConfig:
     max_s: float = 4.0
     hidden: tuple[tuple[float, float], ...] = ()  # s from the launch: from .. to the tracker sees nothing
     disturbance: Disturbance | None = None  # something that cannot happen
+    person: Person | None = None  # who walks in
 
     def sensors(self) -> SensorConfig:
         """The sensors' share."""
@@ -125,6 +129,7 @@ class SimulatedCourt:
         self._effort_j, self._done = 0.0, False
         self._racket = body.racket()
         self._recorder = Recorder(self._record)
+        self._person = c.person
         return self._measure()
 
     # one tick
@@ -192,6 +197,10 @@ class SimulatedCourt:
         """True once the stroke is decided and the robot had time to recover, and while there is no episode."""
         return self._done
 
+    def zones(self) -> Array:
+        """What a safety scanner reports now: zones to keep out of (P, 6): x, y, their speeds, radius, height."""
+        return np.zeros((0, 6)) if self._person is None else self._person.zone(self._drive.ticks * TICK_S)
+
     # privileged: metrics, training data, rendering; never an executed agent
 
     def outcome(self) -> Outcome:
@@ -225,6 +234,20 @@ class SimulatedCourt:
         """What `record_racket` kept."""
         self._running()
         return self._recorder.racket_track()
+
+    def witnessed(self) -> Witnessed:
+        """What the robot did in the episode so far that it must not; needs record=True."""
+        referee, log, body = self._running(), self.log(), Geometry(self.spec)
+        at = np.flatnonzero(log.stamp_ns / NS <= referee.contact_s)
+        speed = float(np.linalg.norm(log.racket_v_m_s[at[-1]])) if len(at) else float("nan")
+        return Witnessed(
+            referee.touched_net,
+            float(body.self_clearance(log.q_rad).min()),
+            person_clearance(body, log.q_rad, log.stamp_ns / NS, self._person),
+            self._drive.interventions,
+            self._drive.saturated,
+            speed,
+        )
 
     def log(self) -> EpisodeLog:
         """Per-tick arrays of the episode so far; needs record=True."""

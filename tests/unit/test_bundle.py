@@ -158,8 +158,8 @@ def test_an_empty_or_missing_folder_is_refused(
 
 
 def test_another_format_is_refused(bundle: Path, secret: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    resign(bundle, secret, lambda text: text.replace(b'"format": 2', b'"format": 3'))
-    check(capsys, bundle, "bundle format 3; this hjepa reads 2")
+    resign(bundle, secret, lambda text: text.replace(b'"format": 3', b'"format": 4'))
+    check(capsys, bundle, "bundle format 4; this hjepa reads 3")
 
 
 def test_another_hjepa_is_refused(bundle: Path, secret: Path, capsys: pytest.CaptureFixture[str]) -> None:
