@@ -34,8 +34,10 @@ from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import LowPrograms, plain, recorded
+from hjepa.planning.reacting import ReactConfig, Reacting, Step
 from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.surprise import Watcher
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
 from hjepa.protocols import Agent
@@ -191,10 +193,25 @@ def build_low(
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
     known = (weights_path(config, "low"), spec.fingerprint, device)
     made = programs or _made_here(known, level, limits, spec.joints)
-    parts = (level, for_search(bundle.proposal).to(device), spec, settings, weights, planner, term, flop, context, made)
+    reacting = Reacting(watcher(level) if c.surprise.enabled else None, spec, react_config(config))
+    proposal = for_search(bundle.proposal).to(device)
+    parts = (level, proposal, spec, settings, weights, planner, term, flop, context, made, reacting)
     if not config.high.feint:
         return StrokePlanner(*parts)
     return FeintPlanner(*parts, observer=onlooker(config, spec))
+
+
+def watcher(level: LowLevel) -> Watcher:
+    """Who watches the flight for a low level."""
+    return Watcher(level)
+
+
+def react_config(config: Config) -> ReactConfig:
+    """What is done about surprise."""
+    c = config.low.surprise
+    steps = (c.replan_p, c.replan_looks), (c.mode1_p, c.mode1_looks), (c.abandon_p, c.abandon_looks)
+    ladder = tuple(Step(p, looks) for p, looks in (*steps, (c.hold_p, c.hold_looks)))
+    return ReactConfig(ladder, c.calm_looks, tuple(c.reactions))
 
 
 _MADE: dict[tuple[Path, str, str], LowPrograms] = {}

@@ -46,9 +46,21 @@ from hjepa.planning.objectives import (
 )
 from hjepa.planning.programs import Fused, LowPrograms, plain
 from hjepa.planning.protocols import Plan, Planner
+from hjepa.planning.reacting import Reacting
 from hjepa.planning.starts import Ranked, Ready, Starts, passed
 from hjepa.planning.tuned import check_weights
-from hjepa.types import NS, Array, Considered, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
+from hjepa.types import (
+    MODE_1,
+    NS,
+    Alarm,
+    Array,
+    Considered,
+    Goal,
+    JointTrajectory,
+    MotorPlan,
+    Observation,
+    RobotSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -92,13 +104,15 @@ class StrokePlanner:
         flop: float = 0.0,
         context: SlowContext | None = None,
         programs: LowPrograms | None = None,
+        reacting: Reacting | None = None,
     ) -> None:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
-        with these weights and the robot's limits (None: plainly)."""
+        with these weights and the robot's limits (None: plainly); reacting: what is done about surprise (None: nobody
+        watches)."""
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
-        self.config, self.weights = config, weights
+        self.config, self.weights, self.reacting = config, weights, reacting or Reacting(None, spec)
         self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
@@ -113,6 +127,7 @@ class StrokePlanner:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
         self.starts.reset(seed)
+        self.reacting.reset()
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
         self._tally = 0  # candidates scored for the latest plan
@@ -148,6 +163,15 @@ class StrokePlanner:
         """Outcome embedding (1, E) that the latest decision expects; None before the first."""
         self.explain()
         return self._expected
+
+    def sensed(self) -> Alarm | None:
+        """How surprising the latest look was; None if it has been asked for already, or nobody watches."""
+        return self.reacting.told()
+
+    @property
+    def _searching(self) -> bool:
+        """Whether the model is trusted to search with (mode 2)."""
+        return self.config.search and self.reacting.acting < MODE_1
 
     def considered(self) -> Considered | None:
         """The latest plan beside mode 1's proposals; None if it has been asked for already."""
@@ -202,24 +226,44 @@ class StrokePlanner:
         """Trajectory for the goal from what is seen now; None: the last command stays in force."""
         self._learn()
         self._began, self.scored, self._tally = time.monotonic(), (), 0
-        if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
-            return None
+        observation = self.reacting.believed(observation)
+        if self._blind(observation):
+            return self._wait(observation)
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
         if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
             self._past = (old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
             z, joints = self._encode(observation)
+            if self.reacting.look(observation, z, old.event_ns if old else None):
+                observation = self.reacting.believed(observation)
+                if self._blind(observation) or self.reacting.given_up:
+                    return self._wait(observation)
+                z, joints = self._encode(observation)
             self._look = Look(z, observation.stamp_ns)
             g = self._tensor(goal.candidates if self.config.joint else goal.embedding[None])
             situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
-            found = self._search(residual, z, g, joints, old, observation.stamp_ns)
+            fresh, self.reacting.afresh = self.reacting.afresh, False
+            found = self._search(residual, z, g, joints, None if fresh else old, observation.stamp_ns)
         self._decided = Decided(goal.id, observation.stamp_ns, residual, z, g[:1], joints, found)
         self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
+
+    def _blind(self, observation: Observation) -> bool:
+        """Whether too little is seen, of a stroke or of the flight that is believed now, to plan anything."""
+        few = int(observation.tracker_mask.sum()) < self.config.min_samples
+        return few and (self._committed is None or self.reacting.since_ns is not None)
+
+    def _wait(self, observation: Observation) -> JointTrajectory | None:
+        """Without a plan: go on as commanded, or away from a stroke that is given up."""
+        old, c = self._committed, self.config
+        if self.reacting.given_up:
+            self._committed = self._look = None
+            return self.reacting.retreat(old.command if old else None, observation, c.latency_s, c.valid_s)
+        return self._keep(old, observation.stamp_ns) if old else None
 
     def objective(self, observation: Observation, goal: Goal) -> Scorer:
         """The energy that `plan` would minimise for the goal now; nothing is decided. Its x is a plan's latent and
@@ -262,7 +306,7 @@ class StrokePlanner:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
         the measured ones; the slot at the event itself is left out, as it may still belong to the incoming flight."""
         since_s = (observation.stamp_ns - done.event_ns) / NS
-        if self.context is None or self._look is None or since_s < self.config.look_back_s:
+        if self.context is None or self._look is None or since_s < self.config.look_back_s or self.reacting.alarmed:
             return
         look, self._look = self._look, None
         first = int(np.searchsorted(observation.tracker_stamp_ns, done.event_ns))
@@ -290,7 +334,7 @@ class StrokePlanner:
     ) -> Found:
         """What to do now: a new latent, or the one in force."""
         c = self.config
-        if old is None or not c.search:
+        if old is None or not self._searching:
             return self._first(residual, z, g, joints, stamp_ns)
         warm = passed(torch.cat([old.x[None], old.spares[1 : c.starts]]), stamp_ns - old.stamp_ns)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
@@ -313,7 +357,7 @@ class StrokePlanner:
         c = self.config
         proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
-        if not c.search:
+        if not self._searching:
             own = half_square(residual(proposals[:1])[0, -self._own :])
             return Found(proposals[0], float(energy[0]), own, proposals[:1])
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
