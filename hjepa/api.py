@@ -255,7 +255,7 @@ def _recorded(episode: Episode) -> Mapping[str, Any]:
 
 def _recording(episode: Episode) -> Recording:
     arrays = _recorded(episode)
-    return Recording(arrays["stamp_ns"] / NS, arrays["q_rad"], arrays["shuttle_m"])
+    return Recording(arrays["stamp_ns"] / NS, arrays["q_rad"], arrays["shuttle_m"], tuple(episode.alarms))
 
 
 def _next_start(episode: Episode) -> RobotState:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hjepa.evaluation.results import Recording, StrokeResult
 from hjepa.tasks.kinematics import joint_frames
-from hjepa.types import Array, RobotSpec
+from hjepa.types import NS, Alarm, Array, RobotSpec
 
 NOWHERE = (math.nan, math.nan)
 REST_S = 0.7
@@ -41,6 +41,16 @@ class StrokeScene:
     chosen: str = ""  # shot the robot chose
     racket_speed_m_s: float = math.nan
     plan_ms: float = math.nan
+    alarms: tuple[Alarm, ...] = ()  # how surprised the low level was, look by look
+
+    def alarm(self, now_s: float) -> Alarm | None:
+        """The latest look at an instant; None before the first."""
+        return max((a for a in self.alarms if a.sensed.stamp_ns <= now_s * NS), default=None, key=_stamp_ns)
+
+    @property
+    def alarmed_s(self) -> float:
+        """When the low level first did anything about surprise; inf: never."""
+        return min((a.sensed.stamp_ns / NS for a in self.alarms if a.grade), default=math.inf)
 
     @property
     def landing_error_m(self) -> float:
@@ -83,7 +93,12 @@ def scene_of(spec: RobotSpec, result: StrokeResult, recording: Recording) -> Str
         chosen=result.commanded_type,
         racket_speed_m_s=result.racket_speed_m_s,
         plan_ms=result.plan_ms,
+        alarms=recording.alarms,
     )
+
+
+def _stamp_ns(alarm: Alarm) -> int:
+    return alarm.sensed.stamp_ns
 
 
 def frame_times(scene: StrokeScene, rate_hz: float, slow: float = 1.0, slow_window_s: float = 0.12) -> Array:
