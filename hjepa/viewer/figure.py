@@ -218,7 +218,12 @@ def paint_ribbon(draw: ImageDraw.ImageDraw, motion: Motion, f: int) -> None:
 
 
 def paint_trail(
-    draw: ImageDraw.ImageDraw, motion: Motion, f: int, contact_s: float, alarmed_s: float, beyond_net: bool
+    draw: ImageDraw.ImageDraw,
+    motion: Motion,
+    f: int,
+    contact_s: float,
+    beyond_net: bool,
+    alarmed_s: float = math.inf,
 ) -> None:
     """Fading path of the shuttle on one side of the net: sky blue as it comes, yellow as it goes; red where it came as
     nobody had expected."""

@@ -68,7 +68,7 @@ class Film:
         if scene.hit and now >= scene.contact_s:
             marks.paint_predicted(draw, self.camera, scene)
         marks.paint_landing(draw, self.camera, scene, now)
-        figure.paint_trail(draw, motion, f, scene.contact_s, scene.alarmed_s, beyond_net=True)
+        figure.paint_trail(draw, motion, f, scene.contact_s, True, scene.alarmed_s)
         shuttle_beyond = motion.shuttle_x_m[f] > 0
         if shuttle_beyond:
             figure.paint_shuttle(draw, motion, f, focal)
@@ -78,7 +78,7 @@ class Film:
             canvas.paste(net, behind_net, net)
         figure.paint_beam(draw, motion, f)
         shuttle_behind = not shuttle_beyond and motion.shuttle_depth[f] > motion.racket_depth[f]
-        figure.paint_trail(draw, motion, f, scene.contact_s, scene.alarmed_s, beyond_net=False)
+        figure.paint_trail(draw, motion, f, scene.contact_s, False, scene.alarmed_s)
         if shuttle_behind:
             figure.paint_shuttle(draw, motion, f, focal)
         figure.paint_ribbon(draw, motion, f)

@@ -24,4 +24,4 @@ def teleported(state: State, size_m: float, seed: int) -> State:
     side = np.random.default_rng(seed).normal(size=3)
     x, y, z, *v = state
     dx, dy, dz = (size_m * side / np.linalg.norm(side)).tolist()
-    return (x + dx, y + dy, max(z + dz, 0.3), *v)  # type: ignore[return-value]
+    return (x + dx, y + dy, max(z + dz, 0.3), *v)
