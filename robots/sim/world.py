@@ -23,7 +23,6 @@ from hjepa.tasks.badminton.flight import L_NOMINAL_M
 from hjepa.tasks.badminton.impact import RESTITUTION, Pose
 from hjepa.types import NS, Array, JointTrajectory, Launch, Observation, Outcome, RobotSpec, RobotState
 from robots.sensors import SensorConfig, Sensors
-from robots.sim.disturbance import Disturbance, teleported
 from robots.sim.drive import TICK_NS, TICK_S, Body, Drive
 from robots.sim.log import EpisodeLog, RacketTrack, Recorder
 from robots.sim.referee import Referee
@@ -49,7 +48,6 @@ class WorldConfig:
     joint_noise_rad_s: float = 2e-3
     recover_s: float = 0.9  # goes on at least so long after the contact (or the crossing, on a miss)
     max_s: float = 4.0
-    disturbance: Disturbance | None = None  # what does not happen, happens
 
     def sensors(self) -> SensorConfig:
         """The sensors' share."""
@@ -112,7 +110,7 @@ class SimulatedCourt:
         self._referee = Referee(flight, c.drag_length_m, c.restitution, ellipse, self._tip_m)
         self._max_ticks = round(c.max_s / TICK_S)
         self._sensors = Sensors(c.sensors(), self.spec.joints, self._max_ticks, np.random.default_rng(seed))
-        self._effort_j, self._done, self._to_disturb = 0.0, False, c.disturbance
+        self._effort_j, self._done = 0.0, False
         self._racket = body.racket()
         self._recorder = Recorder(self._record)
         return self._measure()
@@ -122,9 +120,6 @@ class SimulatedCourt:
     def tick(self) -> Observation:
         """Let 10 ms pass."""
         drive, body, referee = self._drive, self._drive.body(), self._running()
-        todo = self._to_disturb
-        if todo is not None and drive.ticks * TICK_S >= todo.at_s:
-            referee.state, self._to_disturb = teleported(referee.state, todo.size, todo.seed), None
         if drive.ticks >= self._max_ticks:
             raise RobotError(f"the episode's {self.config.max_s} s are over; allowed: reset()")
         start_ns = drive.now_ns
