@@ -34,9 +34,9 @@ Depth = Annotated[float, Field(ge=0, le=6.7)]  # of half a court
 Sideways = Annotated[float, Field(ge=-3.05, le=3.05)]
 Height = Annotated[float, Field(ge=0, le=5)]
 Flight = Annotated[float, Field(ge=0.1, le=5)]
-Reaction = Literal["re-plan", "mode 1", "abandon", "hold"]  # types.GRADES without the first
-Share = Annotated[float, Field(ge=0, le=1)]
-Looks = Annotated[int, Field(ge=1, le=1000)]
+Disturbed = Literal[
+    "teleport", "vanish", "gravity", "net", "racket", "drag_off", "mass", "frozen", "reversal", "stuck", "bias", "burst"
+]
 SEEDS = 2**32 - 1
 
 
@@ -45,6 +45,17 @@ class RobotSection(Section):
 
     name: str = key("courtbot", "which robot, by its name in the catalogue; its limits are in its description")
     driver: Literal["pybullet", "mujoco"] = key("pybullet", "which physics moves it in the simulated court")
+
+
+class DisturbanceSection(Section):
+    """Something that cannot happen, or a fault of the tracker, in every stroke; see robots.sim.disturbance."""
+
+    kind: Disturbed = key(
+        "teleport", "what: the shuttle's (teleport ... reversal), or the tracker's (stuck, bias, burst)"
+    )
+    at_ms: int = key(300, "when, from the launch", unit="ms", ge=0, le=10_000)
+    size: float = key(1.0, "how much: 1 is at the edge of what training has seen, 10 far beyond", gt=0, le=100)
+    seed: int = key(0, "seeds directions, together with the stroke's", ge=0, le=SEEDS)
 
 
 class WorldSection(Section):
@@ -60,6 +71,9 @@ class WorldSection(Section):
     )
     joint_noise_rad_s: float = key(
         0.002, "standard deviation of a joint velocity reading (rad/s or m/s)", unit="rad/s", ge=0, le=1
+    )
+    disturbance: DisturbanceSection | None = key(
+        None, "something that cannot happen: {kind: teleport, at_ms: 400, size: 3}; null: nothing"
     )
     recover_s: float = key(0.9, "how long an episode lasts after the contact or the crossing", unit="s", ge=0, le=3)
 
@@ -149,6 +163,11 @@ class LowWeightsSection(Section):
     effort: float = key(0.15, "share of the joints' acceleration used", ge=0, le=1000)
     haste: float = key(0.9, "share of the joints' speed used at the contact", ge=0, le=1000)
     prior: float = key(0.05, "distance of the motor latent from the middle of the data's", ge=0, le=1000)
+
+
+Reaction = Literal["re-plan", "mode 1", "abandon", "hold"]  # types.GRADES without the first
+Share = Annotated[float, Field(ge=0, le=1)]
+Looks = Annotated[int, Field(ge=1, le=1000)]
 
 
 class SurpriseSection(Section):

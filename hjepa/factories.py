@@ -32,9 +32,12 @@ def build_world(config: Config, gui: bool = False, record: bool = False, speed_s
     speed_share: of the robot's speed and acceleration limits.
     """
     from robots.catalog import make_driver
+    from robots.sim.disturbance import Disturbance
     from robots.sim.world import SimulatedCourt, WorldConfig
 
-    settings = WorldConfig(**config.world.model_dump())
+    odd, values = config.world.disturbance, config.world.model_dump(exclude={"disturbance"})
+    disturbance = None if odd is None else Disturbance(odd.kind, odd.at_ms / 1e3, odd.size, odd.seed)
+    settings = WorldConfig(**values, disturbance=disturbance)
     options = {"config": settings, "gui": gui, "record": record}
     made = make_driver(config.robot.driver, config.robot.name, speed_share=speed_share, **options)
     assert isinstance(made, SimulatedCourt)

@@ -27,10 +27,28 @@ class SensorConfig(NamedTuple):
     joint_noise_rad_s: float
 
 
+class Fault(NamedTuple):
+    """What is wrong with the tracker from slot `first` up to slot `end`."""
+
+    first: int
+    end: int | None  # None: for good
+    unseen: bool = False
+    stuck: bool = False  # the last sample again and again
+    bias_m: Array | float = 0.0  # (3,)
+    noise_m: float = 0.0  # more standard deviation, per axis
+
+
 class Sensors:
     """Measures once a slot and hands out observations."""
 
-    def __init__(self, config: SensorConfig, joints: int, slots: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        config: SensorConfig,
+        joints: int,
+        slots: int,
+        rng: np.random.Generator,
+        fault: Fault | None = None,
+    ) -> None:
         """For an episode of at most `slots` + 1 instants."""
         n = slots + 1
         self._noise = config.tracker_noise_m * rng.standard_normal((n, 3))
@@ -40,7 +58,19 @@ class Sensors:
         self._late = min(WINDOW, -(-round(config.tracker_delay_s * NS) // SLOT_NS))  # newest slots still on their way
         self._xyz = np.zeros((n + WINDOW - 1, 3))
         self._mask: NDArray[np.bool_] = np.zeros(n + WINDOW - 1, dtype=bool)
+        self._stuck = range(0)
+        if fault is not None:
+            self._break(fault, n, rng)
         self._ages_ns = SLOT_NS * np.arange(1 - WINDOW, 1, dtype=np.int64)
+
+    def _break(self, fault: Fault, n: int, rng: np.random.Generator) -> None:
+        """After all other noise is drawn, which stays what it is."""
+        when = slice(fault.first, fault.end)
+        self._noise[when] += fault.bias_m + fault.noise_m * rng.standard_normal((n, 3))[when]
+        if fault.unseen:
+            self._seen[when] = False
+        if fault.stuck:
+            self._stuck = range(n)[when]
 
     def observe(self, slot: int, x_m: tuple[float, float, float], q_rad: Array, dq_rad_s: Array) -> Observation:
         """Measure the shuttle at x (3,) and the joints (J,) in this slot; what has arrived by now."""
@@ -49,6 +79,8 @@ class Sensors:
             self._xyz[row] = x_m
             self._xyz[row] += self._noise[slot]
             self._mask[row] = True
+            if slot in self._stuck and (before := np.flatnonzero(self._mask[:row])).size:
+                self._xyz[row] = self._xyz[before[-1]]
         xyz, mask = self._xyz[slot : row + 1].copy(), self._mask[slot : row + 1].copy()
         if self._late:
             xyz[-self._late :] = 0.0

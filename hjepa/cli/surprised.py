@@ -11,7 +11,7 @@ from rich.table import Table
 from hjepa.cli import play
 from hjepa.evaluation.results import Played
 from hjepa.types import GRADES, NS
-from robots.sim.disturbance import Disturbance
+from robots.sim.disturbance import UNITS, Disturbance
 
 STROKES = 6
 AT_S = (0.45, 0.65)  # of the flight: late enough to be believed in, early enough to be answered
@@ -24,7 +24,8 @@ def tricks(count: int, seed: int) -> list[Disturbance | None]:
     out: list[Disturbance | None] = []
     for k in range(count):
         at_s, size_m, draw = rng.uniform(*AT_S), rng.uniform(*JUMP_M), int(rng.integers(2**31))
-        out.append(Disturbance("teleport", round(at_s, 2), round(size_m, 2), draw) if k % 2 else None)
+        odd = Disturbance("teleport", round(at_s, 2), round(size_m, 2) / UNITS["teleport"].amount, draw)
+        out.append(odd if k % 2 else None)
     return out
 
 
@@ -47,7 +48,7 @@ def line(trick: Disturbance | None, played: Played) -> tuple[str, str, str]:
     did = ", then ".join(GRADES[grade] for grade in grades) or "played on"
     if trick is None:
         return "-", "false alarm" if raised else "-", did
-    what = f"{trick.kind} {trick.size:g} m at {trick.at_s:.2f} s"
+    what = f"{trick.kind} {trick.amount:g} {UNITS[trick.kind].unit} at {trick.at_s:.2f} s"
     after = [alarm.sensed.stamp_ns / NS - trick.at_s for alarm in raised]
     if not after:
         return what, "no", did

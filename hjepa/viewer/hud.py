@@ -137,7 +137,7 @@ def surprise_panel(score: float, p: float, grade: int) -> Image.Image:
     if share > 0.02:
         draw.rounded_rectangle([SCALE * v for v in (16, 38, 16 + 238 * share, 50)], 5 * SCALE, fill=(*colour, 255))
     _text(draw, 16, 71, f"score {score:.1f}", 12, SOFT)
-    _text(draw, 110, 71, f"p {p:.3f} of normal strokes", 12, SOFT)
+    _text(draw, 110, 71, f"p {p:.3f}", 12, SOFT)
     return image.reduce(SCALE)
 
 

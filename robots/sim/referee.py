@@ -6,7 +6,7 @@ A `Leg` is a piece of flight without events; the referee cuts flights into legs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ LEG_S = 0.005  # integration step; RK4 errs by less than 0.1 mm a flight at 95 m
 _MS = 0.001
 _NET_LOSS = -0.1  # share of the horizontal velocity that is left after the net, backwards
 NAN = math.nan
+Flow = Callable[[State, float, float], State]  # a step of flight: state, dt in s, drag length in m
 
 
 class Event(NamedTuple):
@@ -46,6 +47,8 @@ class Referee:
         self._offset, self._where, self._u_in, self._u_out = (NAN, NAN), (NAN,) * 3, (NAN,) * 3, (NAN,) * 3
         self._racket_speed, self._nearest = NAN, impact.NEAR_M
         self._drag, self._restitution, self._semi_axes, self._tip = drag_length_m, restitution, semi_axes_m, tip_m
+        self._flow: Flow = rk4
+        self._net = True  # stops what meets it
 
     def near(self, racket: Pose, within_s: float) -> bool:
         """True if the shuttle may cross the racket plane nearby within that time (racket head below 30 m/s)."""
@@ -66,7 +69,7 @@ class Referee:
         start = self.time_s
         while not self.down and until_s - self.time_s > 1e-9:
             dt = min(LEG_S, until_s - self.time_s)
-            end = rk4(self.state, dt, self._drag)
+            end = self._flow(self.state, dt, self._drag)
             if track is not None and not self.hit:
                 first = round((self.time_s - start) / _MS)
                 contact = self._seek_contact(end, dt, track[first : first + round(dt / _MS) + 1])
@@ -92,7 +95,7 @@ class Referee:
                 continue
             at_s = (i + at.fraction) * _MS
             if impact.inside(at, self._semi_axes):
-                before = rk4(self.state, at_s, self._drag) if at_s > 0 else self.state
+                before = self._flow(self.state, at_s, self._drag) if at_s > 0 else self.state
                 return at_s, before, (track[i], track[i + 1], at)
             self._note_miss(at, at_s, end, dt)
         return None
@@ -103,7 +106,7 @@ class Referee:
             self._nearest = distance
             self.contact_s, self._offset = self.time_s + at_s, (at.x_m, at.y_m)
             self._where = between(self.state, end, dt, at_s / dt)
-            self._u_in = rk4(self.state, at_s, self._drag)[3:]
+            self._u_in = self._flow(self.state, at_s, self._drag)[3:]
 
     def _strike(self, struck: tuple[Pose, Pose, impact.Crossing]) -> None:
         """Apply the impact to the state reached."""
@@ -126,8 +129,8 @@ class Referee:
             if z > 0.0:
                 if self.hit and end[0] > 0.0 and math.isnan(self.net_height_m):
                     self.net_height_m = z
-                if abs(y) <= HALF_DOUBLES_M and z < net_height_at(y):
-                    _, _, _, a, b, c = rk4(start, share * dt, self._drag)
+                if self._net and abs(y) <= HALF_DOUBLES_M and z < net_height_at(y):
+                    _, _, _, a, b, c = self._flow(start, share * dt, self._drag)
                     side = math.copysign(1e-9, start[0])
                     self.state = (side, y, z, _NET_LOSS * a, _NET_LOSS * b, c)
                     self.time_s += share * dt

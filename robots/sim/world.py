@@ -23,6 +23,8 @@ from hjepa.tasks.badminton.flight import L_NOMINAL_M
 from hjepa.tasks.badminton.impact import RESTITUTION, Pose
 from hjepa.types import NS, Array, JointTrajectory, Launch, Observation, Outcome, RobotSpec, RobotState
 from robots.sensors import SensorConfig, Sensors
+from robots.sim.disturbance import Disturbance
+from robots.sim.disturbed import DisturbedReferee
 from robots.sim.drive import TICK_NS, TICK_S, Body, Drive
 from robots.sim.log import EpisodeLog, RacketTrack, Recorder
 from robots.sim.referee import Referee
@@ -48,6 +50,7 @@ class WorldConfig:
     joint_noise_rad_s: float = 2e-3
     recover_s: float = 0.9  # goes on at least so long after the contact (or the crossing, on a miss)
     max_s: float = 4.0
+    disturbance: Disturbance | None = None  # something that cannot happen
 
     def sensors(self) -> SensorConfig:
         """The sensors' share."""
@@ -107,9 +110,12 @@ class SimulatedCourt:
         self._drive.reset(start)
         flight = (float(x[0]), float(x[1]), float(x[2]), float(v[0]), float(v[1]), float(v[2]))
         ellipse = self.spec.racket_semi_axes_m.tolist()
-        self._referee = Referee(flight, c.drag_length_m, c.restitution, ellipse, self._tip_m)
+        physics = (flight, c.drag_length_m, c.restitution, ellipse, self._tip_m)
+        odd = c.disturbance
+        self._referee = Referee(*physics) if odd is None else DisturbedReferee(*physics, odd, seed)
         self._max_ticks = round(c.max_s / TICK_S)
-        self._sensors = Sensors(c.sensors(), self.spec.joints, self._max_ticks, np.random.default_rng(seed))
+        fault = None if odd is None else odd.fault(seed)
+        self._sensors = Sensors(c.sensors(), self.spec.joints, self._max_ticks, np.random.default_rng(seed), fault)
         self._effort_j, self._done = 0.0, False
         self._racket = body.racket()
         self._recorder = Recorder(self._record)

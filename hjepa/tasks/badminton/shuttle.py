@@ -11,21 +11,21 @@ State = tuple[float, float, float, float, float, float]
 _GRAVITY = -9.81
 
 
-def rk4(state: State, dt_s: float, drag_length_m: float) -> State:
+def rk4(state: State, dt_s: float, drag_length_m: float, gravity_m_s2: float = _GRAVITY) -> State:
     """One classical Runge-Kutta step of dv/dt = g - |v| v / L."""
     x, y, z, a, b, c = state
     h = 0.5 * dt_s
     k = -math.sqrt(a * a + b * b + c * c) / drag_length_m
-    a1, b1, c1 = k * a, k * b, k * c + _GRAVITY
+    a1, b1, c1 = k * a, k * b, k * c + gravity_m_s2
     p, q, r = a + h * a1, b + h * b1, c + h * c1
     k = -math.sqrt(p * p + q * q + r * r) / drag_length_m
-    a2, b2, c2 = k * p, k * q, k * r + _GRAVITY
+    a2, b2, c2 = k * p, k * q, k * r + gravity_m_s2
     s, t, u = a + h * a2, b + h * b2, c + h * c2
     k = -math.sqrt(s * s + t * t + u * u) / drag_length_m
-    a3, b3, c3 = k * s, k * t, k * u + _GRAVITY
+    a3, b3, c3 = k * s, k * t, k * u + gravity_m_s2
     d, e, f = a + dt_s * a3, b + dt_s * b3, c + dt_s * c3
     k = -math.sqrt(d * d + e * e + f * f) / drag_length_m
-    a4, b4, c4 = k * d, k * e, k * f + _GRAVITY
+    a4, b4, c4 = k * d, k * e, k * f + gravity_m_s2
     w = dt_s / 6.0
     return (
         x + w * (a + 2.0 * (p + s) + d),
