@@ -116,6 +116,16 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> Interval:
     return Interval(p, lo, hi)
 
 
+def poisson(count: int, exposure: float, z: float = Z_95) -> Interval:
+    """Rate of events per unit of exposure; interval by Byar's approximation (Breslow & Day 1987, 2.3)."""
+    if count < 0 or exposure <= 0:
+        raise DataError(f"{count} events in an exposure of {exposure}; allowed: 0 or more, in more than 0")
+    more = count + 1
+    lo = count * (1 - 1 / (9 * count) - z / (3 * math.sqrt(count))) ** 3 if count else 0.0
+    hi = more * (1 - 1 / (9 * more) + z / (3 * math.sqrt(more))) ** 3
+    return Interval(count / exposure, lo / exposure, hi / exposure)
+
+
 def rate(flags: Iterable[bool]) -> Interval:
     """Wilson interval of the share of True."""
     listed = list(flags)
