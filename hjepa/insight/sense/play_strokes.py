@@ -17,6 +17,7 @@ import numpy as np
 from hjepa import build, factories
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import Config
+from hjepa.errors import DataError
 from hjepa.evaluation.episodes import feed_of
 from hjepa.evaluation.feasible import TICKS_PER_S, stand, stroke_seed
 from hjepa.insight.sense.asked import Asked
@@ -231,6 +232,10 @@ def pairs(asked: Asked, table: Table, kept: Kept, many: int, each: int) -> list[
     normal = [pair(i, None, float("nan")) for i in range(many)]
     rng = np.random.default_rng([asked.config.task.seed, 11])
     fit = [i for i, row in enumerate(normal) if row.contact_s > FLIGHT_S + LEFT_S]
+    if not fit:
+        raise DataError(
+            f"probe play: none of {many} strokes ends later than {FLIGHT_S + LEFT_S:g} s; allowed: more strokes"
+        )
     for case in CASES:
         for i in sorted(rng.choice(fit, min(each, len(fit)), replace=False).tolist()):
             pair(i, case, round(float(rng.uniform(FLIGHT_S, normal[i].contact_s - LEFT_S)), 2))
