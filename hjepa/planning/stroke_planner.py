@@ -230,7 +230,8 @@ class StrokePlanner:
         if self._blind(observation):
             return self._wait(observation)
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
-        if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
+        late = old is not None and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS
+        if old and late and not self.reacting.afresh:  # of a flight that broke off, no plan holds
             self._past = (old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
