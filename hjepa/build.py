@@ -180,6 +180,7 @@ def build_low(
         iterations=c.iterations,
         accept_margin=c.accept_margin,
         alarm_energy=c.alarm_energy,
+        lost_energy=c.surprise.lost_energy,
         freeze_s=c.freeze_ms / 1e3,
         valid_s=c.valid_ms / 1e3,
         most=c.most,

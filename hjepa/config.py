@@ -186,6 +186,12 @@ class SurpriseSection(Section):
     abandon_looks: Looks = key(3, "the same", unit="1")
     hold_p: Share = key(0.003, "brake, send nothing more, let the driver hold: the same", unit="1")
     hold_looks: Looks = key(5, "the same", unit="1")
+    lost_energy: float = key(
+        150.0,
+        "plans for a new flight above this energy, three in a row: it is let go, the stroke abandoned",
+        ge=0,
+        le=1e9,
+    )
     calm_looks: Looks = key(3, "calm looks in a row after which re-plan and mode 1 end", unit="1")
 
 

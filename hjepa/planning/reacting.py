@@ -26,6 +26,7 @@ from hjepa.types import ABANDON, CALM, GRADES, HOLD, NS, REPLAN, Alarm, JointTra
 
 BELIEVED_S = 0.08  # an expectation this old was formed before what is found surprising now
 FLOWN = ("flight", "net")  # causes that a new flight explains: there is something new to look at
+LOST = 3  # plans in a row for a new flight that lead nowhere: it is let go
 GENTLE = 0.4  # of the joints' speed limits, on the way back from a swing that was abandoned
 
 
@@ -97,6 +98,7 @@ class Reacting:
         self.ladder.reset()
         self.since_ns: int | None = None  # the flight that is believed began then; None: with the stroke
         self.afresh = False  # a search from nothing is due
+        self._lost = 0  # plans in a row that led nowhere
         self._looks: list[_Look] = []  # the calm ones
         self._retreat: tuple[int, JointTrajectory] | None = None  # the grade it was made for
         self._until_ns: int | None = None
@@ -129,6 +131,17 @@ class Reacting:
         elif not alarming:
             self._looks.append(_Look(observation.stamp_ns, z))
         return self.afresh or self.given_up
+
+    def let_go(self, nowhere: bool) -> bool:
+        """Whether the stroke is given up since a new flight cannot be reached: better no swing than one at nothing.
+
+        nowhere: the latest plan leads nowhere.
+        """
+        self._lost = self._lost + 1 if nowhere and self.since_ns is not None else 0
+        if self._lost >= LOST and self.ladder.grade < ABANDON and GRADES[ABANDON] in self.config.reactions:
+            self.ladder.grade = ABANDON
+            self._told = None if self._told is None else self._told._replace(grade=ABANDON)
+        return self.given_up
 
     @property
     def acting(self) -> int:

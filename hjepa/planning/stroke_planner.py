@@ -78,6 +78,7 @@ class LowPlanConfig:
     accept_margin: float = 0.0
     alarm_energy: float = 8.0  # above this the proposals are asked again, and points far around them
     strayed: int = 48  # such points
+    lost_energy: float = 150.0  # a plan for a flight that began in its midst is let go above this
     freeze_s: float = 0.06  # nearer to the event than this the latent stays
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
@@ -247,6 +248,8 @@ class StrokePlanner:
             residual = self._residual(situation, self.term(goal) if self.term else None)
             fresh, self.reacting.afresh = self.reacting.afresh, False
             found = self._search(residual, z, g, joints, None if fresh else old, observation.stamp_ns)
+        if self.reacting.let_go(found.energy > self.config.lost_energy):
+            return self._wait(observation)
         self._decided = Decided(goal.id, observation.stamp_ns, residual, z, g[:1], joints, found)
         self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:

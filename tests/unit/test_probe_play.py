@@ -30,7 +30,7 @@ NAN = math.nan
 
 def row(case=NORMAL, stroke="1", reacting=False, at_s=NAN, **changes):
     """A stroke that was returned in a second, calmly."""
-    usual = Row(case, stroke, "7", reacting, at_s, True, True, 0.8, 2.0, 100.0, False, False, 1.0, ())
+    usual = Row(case, stroke, "7", reacting, at_s, 0.4, True, True, 0.8, 2.0, 100.0, False, False, 1.0, ())
     return usual._replace(**changes)
 
 

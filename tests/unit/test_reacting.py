@@ -165,6 +165,17 @@ def test_a_look_is_told_once() -> None:
     assert made.told() is None
 
 
+def test_a_new_flight_that_no_plan_reaches_is_let_go_and_an_old_one_never() -> None:
+    made = reacting([1.0] * 5 + [0.001])
+    assert not any(made.let_go(True) for _ in range(9)), "the flight is the one the stroke began with"
+    looked(made)
+    assert [made.let_go(nowhere) for nowhere in (True, True, False, True, True, True)] == [False] * 5 + [True]
+    assert made.told().grade == ABANDON
+    kept = reacting([1.0] * 5 + [0.001], reactions=("re-plan",))
+    looked(kept)
+    assert not any(kept.let_go(True) for _ in range(9))
+
+
 # the planner acts
 
 
@@ -252,6 +263,15 @@ def test_nothing_is_learned_from_a_stroke_that_surprised(p, lessons) -> None:
     made.plan(observation(event + 51), goal())
     made.explain()
     assert len(learned) == lessons
+
+
+def test_a_new_flight_is_planned_for_even_right_before_the_old_contact() -> None:
+    made = planner([])
+    made.plan(observation(70), goal())
+    old = made.committed
+    made.reacting.afresh = True
+    made.plan(observation(old.event_ns // TICK_NS - 3), goal())
+    assert made.committed.stamp_ns > old.stamp_ns and not made.reacting.afresh
 
 
 def test_after_the_planned_contact_nobody_watches() -> None:

@@ -20,6 +20,7 @@ from hjepa.types import CALM, GRADES
 from hjepa.viewer.pictures.alarms import Reaction, draw
 
 STROKES, EACH = 400, 20  # normal ones, and of each case: about 12 minutes
+EARLY_S = 0.3  # before the contact there would have been: something can still be done about it
 RECALL = 0.95
 RESAMPLES = 4000
 Pair = tuple[Row, Row]
@@ -52,6 +53,8 @@ def told(played: Sequence[Pair], name: str) -> Found:
     for case, rows in cases.items():
         figures["cases"][case] = _detection(rows, normal) | _saved(rows)
     figures["all cases"] = _saved([pair for rows in cases.values() for pair in rows])
+    early = [pair for rows in cases.values() for pair in rows if pair[0].left_s >= EARLY_S]
+    figures["all cases, early"] = _saved(early) if early else None
     both = figures["all cases"]
     alarms = figures["normal"]["false_alarms_per_min"][GRADES[1]]
     says = (
@@ -140,6 +143,8 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
         found.append([case, str(f["strokes"]), _percent(f["detected"]), *ms, at_recall])
         rows.append([case, *_saved_cells(f)])
     rows.append(["all that is wrong", *_saved_cells(figures["all cases"])])
+    if figures["all cases, early"]:
+        rows.append([f"the same, {EARLY_S:g} s or more before the contact", *_saved_cells(figures["all cases, early"])])
     noticed = ["what is wrong", "strokes", "noticed", "ms, median", "ms, p90", "false alarms/min at 95 % recall"]
     saved = ["what is wrong", "returned, off", "returned, on", "difference, points", "unsafe", "effort, J"]
     return [alarms, Table("noticed", noticed, found), Table("reactions off and on", saved, rows)]

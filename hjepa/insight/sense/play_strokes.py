@@ -63,6 +63,7 @@ class Row(NamedTuple):
     match: str
     reacting: bool
     at_s: float  # when it goes wrong; nan: never
+    left_s: float  # from then to the contact there would have been; nan: nothing goes wrong
     returned: bool
     hit: bool
     contact_s: float  # nan: neither a contact nor a crossing
@@ -109,8 +110,8 @@ def opened(config: Config) -> Table:
     return Table(world, agents, feed_of(config), config)
 
 
-def played(table: Table, i: int, case: Case | None, at_s: float, reacting: bool) -> Row:
-    """Stroke i of the feed."""
+def played(table: Table, i: int, case: Case | None, at_s: float, reacting: bool, left_s: float = float("nan")) -> Row:
+    """Stroke i of the feed; left_s: as in Row."""
     world, agent, feed, c = table.world, table.agents[reacting], table.feed, table.config
     low, spec, seed = agent.low, world.spec, stroke_seed(c.task.seed, int(feed.id[i]))
     assert isinstance(low, build.StrokePlanner)
@@ -137,6 +138,7 @@ def played(table: Table, i: int, case: Case | None, at_s: float, reacting: bool)
         match=str(feed.match[i]),
         reacting=reacting,
         at_s=at_s,
+        left_s=left_s,
         returned=bool(out.returned),
         hit=bool(out.hit),
         contact_s=float(out.contact_s),
@@ -219,17 +221,17 @@ def pairs(asked: Asked, table: Table, kept: Kept, many: int, each: int) -> list[
     total = many + each * len(CASES)
     found: list[tuple[Row, Row]] = []
 
-    def pair(i: int, case: Case | None, at_s: float) -> Row:
+    def pair(i: int, case: Case | None, at_s: float, left_s: float) -> Row:
         name, stroke = case.name if case else NORMAL, str(table.feed.id[i])
-        off = kept.get(name, stroke, False) or kept.keep(played(table, i, case, at_s, False))
+        off = kept.get(name, stroke, False) or kept.keep(played(table, i, case, at_s, False, left_s))
         on = kept.get(name, stroke, True)
         if on is None and off.rises:
-            on = kept.keep(played(table, i, case, at_s, True))
+            on = kept.keep(played(table, i, case, at_s, True, left_s))
         found.append((off, on or off._replace(reacting=True)))
         asked.progress(f"strokes: {name}", len(found), total)
         return off
 
-    normal = [pair(i, None, float("nan")) for i in range(many)]
+    normal = [pair(i, None, float("nan"), float("nan")) for i in range(many)]
     rng = np.random.default_rng([asked.config.task.seed, 11])
     fit = [i for i, row in enumerate(normal) if row.contact_s > FLIGHT_S + LEFT_S]
     if not fit:
@@ -238,5 +240,7 @@ def pairs(asked: Asked, table: Table, kept: Kept, many: int, each: int) -> list[
         )
     for case in CASES:
         for i in sorted(rng.choice(fit, min(each, len(fit)), replace=False).tolist()):
-            pair(i, case, round(float(rng.uniform(FLIGHT_S, normal[i].contact_s - LEFT_S)), 2))
+            contact_s = normal[i].contact_s
+            at_s = round(float(rng.uniform(FLIGHT_S, contact_s - LEFT_S)), 2)
+            pair(i, case, at_s, contact_s - at_s)
     return found
