@@ -89,8 +89,9 @@ def demo(
     begun = time.monotonic()
     over_bus = processes or log is not None or surprise or system.two_levels
     tricks = surprised.tricks(system.config.task.strokes, system.config.task.seed) if surprise else []
+    changed: dict[str, Any] = {"disturbances": tricks} if tricks else {}
     source = (
-        api.play_bus(system, processes=processes, gui=gui, log=log, disturbances=tricks)
+        api.play_bus(system, processes=processes, gui=gui, log=log, **changed)
         if over_bus
         else api.play(system, record=True, gui=gui)
     )
