@@ -160,7 +160,9 @@ def test_every_other_stroke_of_the_demo_is_left_alone() -> None:
 def test_the_film_shows_the_latest_look_and_when_it_was_first_surprising() -> None:
     scene = scene_of(tiny.SPEC, *recorded())
     assert scene.alarm(0.3) is None
-    assert scene.alarm(0.6) == ALARMS[1]
+    assert scene.alarm(0.5) == ALARMS[0]
+    assert scene.alarm(0.6) == ALARMS[1] == scene.alarm(0.75), "long enough to be seen"
+    assert scene.alarm(2.0) == ALARMS[2]
     assert scene.alarmed_s == pytest.approx(0.58)
     assert scene_of(tiny.SPEC, *recorded(())).alarmed_s == math.inf
 
