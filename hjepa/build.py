@@ -24,6 +24,7 @@ from hjepa.models.layers import for_search
 from hjepa.models.low import LowBundle, LowLevel, load_low
 from hjepa.models.observer import load_observer
 from hjepa.models.rally import RallyModel, load_rally
+from hjepa.models.surprise import FlightSurprise
 from hjepa.onlooker import Onlooker
 from hjepa.planning.anticipation import Anticipation, AnticipationConfig
 from hjepa.planning.captured import captured
@@ -33,7 +34,7 @@ from hjepa.planning.flat import FlatAgent
 from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
-from hjepa.planning.programs import LowPrograms, plain, recorded
+from hjepa.planning.programs import LowPrograms, plain, record, recorded
 from hjepa.planning.reacting import ReactConfig, Reacting, Step
 from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
@@ -158,6 +159,16 @@ def build_tactician(config: Config, spec: RobotSpec, tactics: TacticsConfig, ask
     return Tactician(model, TYPES, settings, **parts)
 
 
+def watcher(bundle: LowBundle) -> Watcher | None:
+    """What the low level's surprise is told by; None where its weights were never calibrated."""
+    if not bundle.normal:
+        return None
+    score = FlightSurprise(bundle.level.encoder.memory).eval()
+    window = len(bundle.level.encoder.memory.age)
+    call = record(score, (torch.zeros(1, window, 3), torch.ones(1, window)))
+    return Watcher(call, {cause: scores.numpy() for cause, scores in bundle.normal.items()})
+
+
 def build_low(
     config: Config,
     spec: RobotSpec,
@@ -194,17 +205,12 @@ def build_low(
     context = SlowContext(level, bundle.doubt.to(device)) if c.adapt and level.config.context else None
     known = (weights_path(config, "low"), spec.fingerprint, device)
     made = programs or _made_here(known, level, limits, spec.joints)
-    reacting = Reacting(watcher(level) if c.surprise.enabled else None, spec, react_config(config))
+    reacting = Reacting(watcher(bundle) if c.surprise.enabled else None, level, spec, react_config(config))
     proposal = for_search(bundle.proposal).to(device)
     parts = (level, proposal, spec, settings, weights, planner, term, flop, context, made, reacting)
     if not config.high.feint:
         return StrokePlanner(*parts)
     return FeintPlanner(*parts, observer=onlooker(config, spec))
-
-
-def watcher(level: LowLevel) -> Watcher:
-    """Who watches the flight for a low level."""
-    return Watcher(level)
 
 
 def react_config(config: Config) -> ReactConfig:

@@ -37,6 +37,7 @@ Flight = Annotated[float, Field(ge=0.1, le=5)]
 Disturbed = Literal[
     "teleport", "vanish", "gravity", "net", "racket", "drag_off", "mass", "frozen", "reversal", "stuck", "bias", "burst"
 ]
+Instant = Annotated[int, Field(ge=0, le=4000)]  # ms of an episode
 SEEDS = 2**32 - 1
 
 
@@ -76,6 +77,9 @@ class WorldSection(Section):
         None, "something that cannot happen: {kind: teleport, at_ms: 400, size: 3}; null: nothing"
     )
     recover_s: float = key(0.9, "how long an episode lasts after the contact or the crossing", unit="s", ge=0, le=3)
+    hidden_ms: tuple[tuple[Instant, Instant], ...] = key(
+        (), "spans [from, to] after the launch in which the tracker sees nothing, in order and apart", unit="ms"
+    )
 
 
 class RandomFeed(Section):
@@ -351,6 +355,10 @@ def _check(config: Section) -> Problems:
     for at, _, value in leaves(config.task.random, ("task", "random")):
         if isinstance(value, tuple) and value[0] > value[1]:
             yield at, f"must be a range, the lower end first, got {list(value)}"
+    hidden = [edge for span in config.world.hidden_ms for edge in span]
+    if any(a >= b for a, b in config.world.hidden_ms) or hidden != sorted(hidden):
+        said = [list(span) for span in config.world.hidden_ms]
+        yield ("world", "hidden_ms"), f"must be spans [from, to] of ms, in order and apart, got {said}"
     if config.agent.name in TWO_LEVELS and config.levels.count != 2:
         yield ("levels", "count"), f"must be 2 for agent '{config.agent.name}', got {config.levels.count}"
 

@@ -13,7 +13,7 @@ from hjepa.config import Config
 if TYPE_CHECKING:
     from hjepa.planning.hierarchy import HighPlanner
     from hjepa.planning.stroke_planner import StrokePlanner
-    from robots.sim.world import SimulatedCourt
+    from robots.sim.world import SimulatedCourt, WorldConfig
 
 
 def node_specs(config: Config, gui: bool = False) -> dict[str, NodeSpec]:
@@ -32,16 +32,23 @@ def build_world(config: Config, gui: bool = False, record: bool = False, speed_s
     speed_share: of the robot's speed and acceleration limits.
     """
     from robots.catalog import make_driver
-    from robots.sim.disturbance import Disturbance
-    from robots.sim.world import SimulatedCourt, WorldConfig
+    from robots.sim.world import SimulatedCourt
 
-    odd, values = config.world.disturbance, config.world.model_dump(exclude={"disturbance"})
-    disturbance = None if odd is None else Disturbance(odd.kind, odd.at_ms / 1e3, odd.size, odd.seed)
-    settings = WorldConfig(**values, disturbance=disturbance)
-    options = {"config": settings, "gui": gui, "record": record}
+    options = {"config": world_settings(config), "gui": gui, "record": record}
     made = make_driver(config.robot.driver, config.robot.name, speed_share=speed_share, **options)
     assert isinstance(made, SimulatedCourt)
     return made
+
+
+def world_settings(config: Config) -> WorldConfig:
+    """What the configuration says of the simulated world, as the simulator takes it."""
+    from robots.sim.disturbance import Disturbance
+    from robots.sim.world import WorldConfig
+
+    hidden = tuple((start / 1e3, end / 1e3) for start, end in config.world.hidden_ms)
+    odd, values = config.world.disturbance, config.world.model_dump(exclude={"hidden_ms", "disturbance"})
+    disturbance = None if odd is None else Disturbance(odd.kind, odd.at_ms / 1e3, odd.size, odd.seed)
+    return WorldConfig(hidden=hidden, disturbance=disturbance, **values)
 
 
 def make_world(config: str, gui: bool = False, speed_share: float = 1.0) -> SimulatedCourt:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hjepa.errors import RobotError
 from hjepa.types import NS, Array, Observation
 
 WINDOW = 64  # K
@@ -25,6 +26,7 @@ class SensorConfig(NamedTuple):
     dropout: float  # share of slots lost
     joint_noise_rad: float
     joint_noise_rad_s: float
+    hidden: tuple[tuple[float, float], ...] = ()  # s from the start: from .. to (not included) nothing is measured
 
 
 class Fault(NamedTuple):
@@ -52,7 +54,7 @@ class Sensors:
         """For an episode of at most `slots` + 1 instants."""
         n = slots + 1
         self._noise = config.tracker_noise_m * rng.standard_normal((n, 3))
-        self._seen = rng.random(n) >= config.dropout
+        self._seen = (rng.random(n) >= config.dropout) & ~_hidden(config.hidden, n)
         self._q_noise = config.joint_noise_rad * rng.standard_normal((n, joints))
         self._dq_noise = config.joint_noise_rad_s * rng.standard_normal((n, joints))
         self._late = min(WINDOW, -(-round(config.tracker_delay_s * NS) // SLOT_NS))  # newest slots still on their way
@@ -93,3 +95,13 @@ class Sensors:
         """All measurements of the first `slots` slots, arrived or not: (slots, 3) and mask (slots,)."""
         rows = slice(WINDOW - 1, WINDOW - 1 + slots)
         return self._xyz[rows].copy(), self._mask[rows].copy()
+
+
+def _hidden(spans_s: tuple[tuple[float, float], ...], slots: int) -> NDArray[np.bool_]:
+    """Which of the slots (N,) lie in one of the spans; RobotError unless these are in order and apart."""
+    edges = np.array(spans_s, dtype=np.float64).reshape(-1)
+    if len(edges) != 2 * len(spans_s) or not np.isfinite(edges).all() or (np.diff(edges, prepend=0.0) < 0).any():
+        raise RobotError(f"hidden is {spans_s}; allowed: spans (from, to) in s from 0 on, in order and apart")
+    # a slot's time against an edge, both in whole ns: 0.29 s is not 29 * 0.01 s in floating point
+    passed = np.searchsorted(np.round(edges * NS).astype(np.int64), SLOT_NS * np.arange(slots), side="right")
+    return passed % 2 == 1

@@ -14,8 +14,10 @@ S joint samples after it, J joints, M motor latent, D latent, C context, E outco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +25,13 @@ from torch import Tensor, nn
 
 from hjepa.errors import WeightsError
 from hjepa.models import checkpoint
+from hjepa.models.flight import FlightMemory, recalled_size
 from hjepa.models.layers import GatedMLP, WindowFit, clean_mask
 from hjepa.models.motor import ContactEvent, MotorCodec, MotorConfig
 from hjepa.models.proposal import Proposal
 
 SLOT_S = 0.01
-POSE = 5  # numbers at z's end that place it on the court: position now (3), cosine and sine of the heading
+POSE = 5  # numbers of z that place it on the court: position now (3), cosine and sine of the heading
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,13 @@ class LowConfig:
 
     @property
     def state(self) -> int:
-        """Size of z: features, context, and where on the court the shuttle is."""
+        """Size of z's first part: features, context, and where on the court the shuttle is."""
         return self.latent + self.context + POSE
+
+    @property
+    def whole(self) -> int:
+        """Size of z: the state, and what is recalled of the flight (R, see models.flight)."""
+        return self.state + recalled_size(self.context)
 
 
 class LowInput(NamedTuple):
@@ -59,6 +67,7 @@ class LowInput(NamedTuple):
     mask: Tensor  # (B, K) 1 where measured
     q_rad: Tensor  # (B, J)
     dq_rad_s: Tensor  # (B, J)
+    recalled: Tensor | None = None  # (B, R) of the flight, if the memory has been asked before
 
 
 class LowAction(NamedTuple):
@@ -81,9 +90,9 @@ FITS = ((1, 9.0), (2, 9.0), (3, 9.0), (2, 0.30), (2, 0.16))  # degree, span in s
 
 
 class ShuttleEncoder(nn.Module):
-    """Tracker window and joints -> z (B, D + C + POSE): features in the shuttle's own frame, then where that frame is.
+    """Tracker window and joints -> z (B, Z): features in the shuttle's own frame, its place, what is recalled.
 
-    The context's place holds zeros, the nominal world, until `in_context` fills it.
+    Z = D + C + POSE + R. The context's place holds zeros, the nominal world, until `in_context` fills it.
 
     Flight looks the same from anywhere and in any direction, so the window is moved to the fitted position at `now` and
     turned about the vertical into the fitted heading before it is encoded.
@@ -105,8 +114,18 @@ class ShuttleEncoder(nn.Module):
         self.register_buffer("scale", torch.tensor([1.0, 5.0, 3.0, 2.0])[:, None])
         self.joint_scale = 5.0
         self.context = c.context
+        self.memory = FlightMemory(c.window, c.context, SLOT_S)
 
     def forward(self, x: LowInput) -> Tensor:
+        """(B, Z). The memory learns by itself, from flights alone."""
+        with torch.no_grad():
+            recalled = self.memory.recall(x.window_m, x.mask) if x.recalled is None else x.recalled
+        window, mask = self.memory.filled(x.window_m, x.mask, recalled)
+        features, now, heading = self.features(x._replace(window_m=window, mask=mask))
+        return torch.cat([features, now.new_zeros(len(now), self.context), now, heading, recalled], dim=-1)
+
+    def features(self, x: LowInput) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, D), and the shuttle's place (B, 3) and heading (B, 2) in whose frame they are."""
         fitted = [fit(x.window_m, x.mask * r)[0] for fit, r in zip(self.fits, self.recent, strict=True)]
         now = fitted[1][:, 0]
         heading = torch.nn.functional.normalize(fitted[0][:, 1, :2], dim=-1, eps=1e-3)
@@ -126,8 +145,7 @@ class ShuttleEncoder(nn.Module):
             x.q_rad,
             x.dq_rad_s / self.joint_scale,
         ]
-        nominal = now.new_zeros(len(now), self.context)
-        return torch.cat([self.net(torch.cat(features, dim=-1)), nominal, now, heading], dim=-1)
+        return self.net(torch.cat(features, dim=-1)), now, heading
 
 
 def _turn(v: Tensor, heading: Tensor, sign: float) -> Tensor:
@@ -138,20 +156,17 @@ def _turn(v: Tensor, heading: Tensor, sign: float) -> Tensor:
 
 
 class ShuttleAhead(nn.Module):
-    """z and a time to go -> where the shuttle will be: position (m), velocity (m/s), features, context (B, 48 + C)."""
+    """z's features and a time to go -> what is expected of the shuttle then, beside its place (B, 45): free numbers."""
 
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         self.net = GatedMLP(c.latent + c.context + 4, 112, 2, 48)
-        self.context = c.context
 
-    def forward(self, z: Tensor, to_go_s: Tensor) -> Tensor:
+    def forward(self, known: Tensor, heading: Tensor, to_go_s: Tensor) -> Tensor:
+        """Features and context (B, D + C), heading (B, 2), time (B, 1)."""
         t = to_go_s
-        out = self.net(torch.cat([z[:, :-POSE], t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
-        heading = z[:, -2:]
-        position = z[:, -POSE:-2] + _turn((t + 0.02) * 10.0 * out[:, :3], heading, 1.0)
-        context = z[:, -POSE - self.context : -POSE]
-        return torch.cat([position, _turn(10.0 * out[:, 3:6], heading, 1.0), out[:, 6:], context], dim=-1)
+        out = self.net(torch.cat([known, t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
+        return torch.cat([_turn(10.0 * out[:, 3:6], heading, 1.0), out[:, 6:]], dim=-1)
 
 
 class MotorAction(nn.Module):
@@ -185,17 +200,14 @@ class MotorAction(nn.Module):
 
 
 class EventPredictor(nn.Module):
-    """(z, u, time to go) -> outcome embedding; geometry enters as the shuttle relative to the racket at the event."""
+    """(shuttle ahead, u, time to go) -> outcome embedding; geometry enters as shuttle relative to racket."""
 
     def __init__(self, c: LowConfig) -> None:
         super().__init__()
         self.ahead = ShuttleAhead(c)
         self.net = GatedMLP(3 + 3 + 3 + 3 + 9 + 42 + c.context + 1, c.width, c.depth, c.outcome)
 
-    def forward(self, z: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
-        return self.combine(self.ahead(z, to_go_s), u, to_go_s)
-
-    def combine(self, shuttle: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
+    def forward(self, shuttle: Tensor, u: Tensor, to_go_s: Tensor) -> Tensor:
         """The shuttle ahead (B, 48 + C) and the action (B, 12) -> outcome (B, E)."""
         relative = shuttle[:, :3] - u[:, :3]
         geometry = [
@@ -267,13 +279,19 @@ class LowLevel(nn.Module):
         return self.action.codec
 
     def encode(self, x: LowInput) -> Tensor:
-        """Observation -> z (B, D + C + POSE) in the nominal world."""
+        """Observation -> z (B, Z) in the nominal world."""
         return self.encoder(x)
 
     def in_context(self, z: Tensor, context: Tensor) -> Tensor:
         """z with a context (B or 1, C) in its place."""
-        k = self.config.latent
-        return torch.cat([z[:, :k], context.expand(len(z), -1), z[:, -POSE:]], dim=-1)
+        k, c = self.config.latent, self.config.context
+        return torch.cat([z[:, :k], context.expand(len(z), -1), z[:, k + c :]], dim=-1)
+
+    def context_of(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What the flight by itself says of the context, and its doubt (B, C), in units of the prior's spread."""
+        C = self.config.context
+        said = z[:, self.config.state + 6 + 6 * C : -1]
+        return said[:, :C], said[:, C:]
 
     def see(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
         """`encode` with the observation's parts given apart."""
@@ -286,7 +304,16 @@ class LowLevel(nn.Module):
 
     def predict(self, z: Tensor, a: LowAction) -> Tensor:
         """Outcome embedding (B, E) expected if the latent is carried out."""
-        return self.predictor(z, self.action(a.m), a.to_go_s)
+        return self.predictor(self.ahead(z, a.to_go_s), self.action(a.m), a.to_go_s)
+
+    def ahead(self, z: Tensor, to_go_s: Tensor) -> Tensor:
+        """Where the shuttle will be in z's context if nothing meets it, and what is expected of it then: position (m),
+        velocity, free numbers, context (B, 48 + C). The position is recalled, and carried on by the learned flight."""
+        c = self.config
+        known, pose, recalled = z[:, : c.latent + c.context], z[:, c.latent + c.context : c.state], z[:, c.state :]
+        context = known[:, c.latent :]
+        where = self.encoder.memory.where(recalled, context, to_go_s)
+        return torch.cat([where, self.predictor.ahead(known, pose[:, 3:], to_go_s), context], dim=-1)
 
     def foresee(
         self, z: Tensor, m: Tensor, to_go_s: Tensor, event: ContactEvent | None = None
@@ -295,11 +322,11 @@ class LowLevel(nn.Module):
 
         The gap is the shuttle minus the racket's centre at the event, both predicted: it leads a search from afar.
         """
-        u, shuttle = self.action(m, event), self.predictor.ahead(z, to_go_s)
-        return self.predictor.combine(shuttle, u, to_go_s), shuttle[:, :3] - u[:, :3]
+        u, shuttle = self.action(m, event), self.ahead(z, to_go_s)
+        return self.predictor(shuttle, u, to_go_s), shuttle[:, :3] - u[:, :3]
 
     def rollout(self, z: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
-        """Tick predictor, 20 ms a step: z (B, D + C + POSE) and commanded joints (B, H, J) -> features (B, H, D)."""
+        """Tick predictor, 20 ms a step: z (B, Z) and commanded joints (B, H, J) -> features (B, H, D)."""
         features, out = z[:, : self.config.latent], []
         for h in range(q_rad.shape[1]):
             step = torch.cat([features, q_rad[:, h], dq_rad_s[:, h] / 5.0], dim=-1)
@@ -327,12 +354,14 @@ class LowBundle(NamedTuple):
     proposal: Proposal
     doubt: Tensor  # (G, G): 1/2 |doubt (U(P(z, m)) - U(e))|^2 is how unlikely an outcome e is, its context known
     header: dict[str, Any]
+    normal: Mapping[str, Tensor] = MappingProxyType({})  # how high each surprise gets in normal strokes (N,), by cause
 
 
 def save_low(path: Path, bundle: LowBundle) -> None:
     """Write a low level whole or not at all."""
     tensors = {f"low.{k}": v for k, v in bundle.level.state_dict().items()}
     tensors |= {f"proposal.{k}": v for k, v in bundle.proposal.state_dict().items()} | {"doubt": bundle.doubt}
+    tensors |= {f"normal.{cause}": scores for cause, scores in bundle.normal.items()}
     sizes = {"low": bundle.level.describe(), "motor": bundle.level.codec.describe(), "heads": bundle.proposal.heads}
     checkpoint.save(path, tensors, bundle.header | sizes)
 
@@ -351,4 +380,5 @@ def load_low(path: Path) -> LowBundle:
     checkpoint.load_module(proposal, tensors, "proposal")
     for part in (level, proposal):
         part.eval().requires_grad_(False)
-    return LowBundle(level, proposal, doubt, header)
+    normal = {name.removeprefix("normal."): part for name, part in tensors.items() if name.startswith("normal.")}
+    return LowBundle(level, proposal, doubt, header, normal)

@@ -16,11 +16,12 @@ class Proposal(nn.Module):
 
     def __init__(self, latent: int, goal: int, joints: int, search: int, heads: int = 8, width: int = 160) -> None:
         super().__init__()
-        self.heads, self.search = heads, search
+        self.latent, self.heads, self.search = latent, heads, search
         self.net = GatedMLP(latent + goal + 2 * joints, width, 3, heads * search)
         self.register_buffer("centre", torch.cat([torch.zeros(search - 1), torch.tensor([4.0])]))
         self.spread = nn.Parameter(0.3 * torch.randn(heads, search))
 
     def forward(self, z: Tensor, goal: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
-        x = self.net(torch.cat([z, goal, q_rad, dq_rad_s / 5.0], dim=-1))
+        """z may go on after the D numbers that count here."""
+        x = self.net(torch.cat([z[:, : self.latent], goal, q_rad, dq_rad_s / 5.0], dim=-1))
         return x.unflatten(-1, (self.heads, self.search)) + self.spread + self.centre

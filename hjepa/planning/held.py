@@ -53,7 +53,7 @@ class Decided(NamedTuple):
     goal_id: int
     stamp_ns: int
     residual: Scorer
-    z: Tensor  # (1, D + C + POSE)
+    z: Tensor  # (1, Z)
     goal: Tensor  # (1, G)
     joints: tuple[Tensor, Tensor]
     found: Found
@@ -62,7 +62,7 @@ class Decided(NamedTuple):
 class Look(NamedTuple):
     """The last look at a shuttle before its event."""
 
-    z: Tensor  # (1, D + C + POSE)
+    z: Tensor  # (1, Z)
     stamp_ns: int
 
 

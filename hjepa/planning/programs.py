@@ -113,10 +113,10 @@ def example(level: Any, joints: int) -> Example:
     """For a level and a robot of so many joints."""
     c, X, zeros = level.config, len(level.codec.low) + 1, level.codec.low.new_zeros
     q = zeros(1, joints)
-    parts = Situation(zeros(1, c.state), q, q, q, 0.0, zeros(1, c.goal), zeros(1, c.goal, c.goal))
+    parts = Situation(zeros(1, c.whole), q, q, q, 0.0, zeros(1, c.goal), zeros(1, c.goal, c.goal))
     see = (zeros(1, c.window, 3), zeros(1, c.window) + 1.0, q, q)
     weights = LowWeights().tensor(zeros(1).device)
-    return Example(see, (zeros(1, X - 1),), (zeros(1, c.state), zeros(1, X)), weights, tensors(parts), X)
+    return Example(see, (zeros(1, X - 1),), (zeros(1, c.whole), zeros(1, X)), weights, tensors(parts), X)
 
 
 def tensors(s: Situation) -> tuple[Tensor, ...]:

@@ -83,11 +83,12 @@ class Reacting:
     def __init__(
         self,
         watcher: Watcher | None,
+        level: Any,
         spec: RobotSpec,
         config: ReactConfig = ReactConfig(),  # noqa: B008
     ) -> None:
-        """watcher: None: nobody watches, and nothing is ever surprising."""
-        self.watcher, self.spec, self.config = watcher, spec, config
+        """watcher: None: nobody watches, and nothing is ever surprising; level: whose expectations are broken."""
+        self.watcher, self.level, self.spec, self.config = watcher, level, spec, config
         self.ladder = Ladder(config)
         self.reset()
 
@@ -117,9 +118,9 @@ class Reacting:
         until_ns: the flight is expected to end then (the planned contact); None: as was said last.
         """
         self._until_ns = self._until_ns if until_ns is None else until_ns
-        if self.watcher is None or (self._until_ns is not None and observation.stamp_ns > self._until_ns):
+        if self.watcher is None or (self._until_ns is not None and observation.stamp_ns >= self._until_ns):
             return self.given_up
-        sensed = self.watcher.see(observation, z, self._until_ns)
+        sensed = self.watcher.see(observation, self._until_ns)
         grade = self.ladder.climb(sensed)
         self._told = Alarm(sensed, grade)
         alarming = bool(sensed.cause) and sensed.p <= max(step.p for step in self.config.steps)
@@ -189,7 +190,7 @@ class Reacting:
         old = [look for look in self._looks if observation.stamp_ns - look.stamp_ns >= BELIEVED_S * NS]
         assert self.watcher is not None
         if old:
-            self.since_ns = broke_at(self.watcher.level, old[-1].z, old[-1].stamp_ns, observation)
+            self.since_ns = broke_at(self.level, old[-1].z, old[-1].stamp_ns, observation)
         self.watcher.reset()
         self._looks, self.afresh = [], True
 

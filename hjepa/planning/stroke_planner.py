@@ -113,7 +113,7 @@ class StrokePlanner:
         watches)."""
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
-        self.config, self.weights, self.reacting = config, weights, reacting or Reacting(None, spec)
+        self.config, self.weights, self.reacting = config, weights, reacting or Reacting(None, level, spec)
         self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
@@ -128,6 +128,8 @@ class StrokePlanner:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
         self.planner.reset(seed)
         self.starts.reset(seed)
+        if self.context is not None:
+            (self.context.doubted if self.reacting.alarmed else self.context.landed)()
         self.reacting.reset()
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
@@ -421,7 +423,10 @@ class StrokePlanner:
         window, mask, *own = (self._tensor(part[None]) for part in seen)
         joints = own[0], own[1]
         z = self.programs.see(window, mask, *joints)
-        return z if self.context is None else self.level.in_context(z, self.context.estimate), joints
+        if self.context is None:
+            return z, joints
+        self.context.saw(*self.level.context_of(z))
+        return self.level.in_context(z, self.context.estimate), joints
 
     def _situation(
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float

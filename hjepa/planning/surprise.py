@@ -1,70 +1,85 @@
 """Surprise: how far what is seen lies from what was expected of it, calibrated on normal play.
 
-What a level believed some time ago says where the shuttle would be seen since (its memory carries it: no flight model
-is asked). The gaps of the measurements to that, each in its doubt, are a score; how high the score gets in normal
-strokes makes it a probability (conformal). Legend: A anchors, B slots of a block.
+A level says how unlikely the newest samples of a flight are by what it recalls of the older ones, how long nothing has
+been seen, and how far a stroke's outcome lies from what was expected. How high each of these gets in normal strokes
+makes it a probability (conformal: Vovk et al. 2005), so that a threshold is a rate of false alarms. Legend: N normal
+strokes.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hjepa.types import NS, Observation, Sensed
+from hjepa.types import Array, Observation, Sensed
 
-AGES_S = (0.06, 0.12, 0.24)  # how long ago an expectation was formed, at least
-BLOCK = 5  # newest measurements that are compared, B
+CAUSES = ("flight", "unseen", "outcome")  # as calibrated; 'net' is a flight that the net should have stopped
+TAIL = 0.05  # share of normal strokes whose scores the tail beyond them is fitted to
+STOPPED = 0.5
 
-
-class Expecting(Protocol):
-    """What is asked of a low level."""
-
-    @property
-    def predictor(self) -> Any: ...
+Unlikely = Callable[[Tensor, Tensor], Any]
+"""Window (1, K, 3) and mask (1, K) -> score, probability of having been stopped, slots unseen, (1,) each."""
 
 
-class _Anchor(NamedTuple):
-    stamp_ns: int
-    z: Tensor  # (1, D + C + POSE)
+class Normal:
+    """How high one score gets in normal strokes."""
+
+    def __init__(self, highest: Array) -> None:
+        """(N,) of so many strokes."""
+        self.highest = np.sort(np.asarray(highest, dtype=np.float64))
+        self._edge = float(np.quantile(self.highest, 1.0 - TAIL))
+        beyond = self.highest[self.highest > self._edge] - self._edge
+        self._slope = max(float(beyond.mean()) if len(beyond) else 0.0, 1e-3)
+
+    def p(self, score: float) -> float:
+        """Share of normal strokes that get so high, the present one counted among them."""
+        n = len(self.highest)
+        return float((1 + n - np.searchsorted(self.highest, score)) / (n + 1))
+
+    def surprise(self, score: float) -> float:
+        """-log10 of that share, carried on beyond the highest by the tail's exponential."""
+        if score <= self._edge:
+            return float(-np.log10(self.p(score)))
+        return float(-np.log10(TAIL) + (score - self._edge) / self._slope / np.log(10.0))
 
 
 class Watcher:
-    """Watches one stroke at a time, from the launch to the planned contact."""
+    """Watches one stroke at a time, from the launch to the planned contact, then what came of it."""
 
-    def __init__(self, level: Expecting) -> None:
-        self.level = level
+    def __init__(self, unlikely: Unlikely, normal: Mapping[str, Array]) -> None:
+        """normal: highest scores (N,) of normal strokes, for each of CAUSES."""
+        self.unlikely = unlikely
+        self.normal = {cause: Normal(normal[cause]) for cause in CAUSES}
         self.reset()
 
     def reset(self) -> None:
         """A new stroke."""
-        self._past: list[_Anchor] = []
         self.sensed = Sensed(0, 0.0, 1.0, "")
 
-    def see(self, observation: Observation, z: Tensor, until_ns: int | None = None) -> Sensed:
-        """What is seen now beside what was expected; z (1, D + C + POSE): the level's state from this observation.
-
-        until_ns: the flight was expected to end then (the planned contact): what is measured later is not compared.
-        """
-        slots = np.flatnonzero(observation.tracker_mask)[-BLOCK:]
-        last_ns = observation.stamp_ns if until_ns is None else min(until_ns, observation.stamp_ns)
-        slots = slots[observation.tracker_stamp_ns[slots] < last_ns]
-        worst = 0.0
-        for age_s in AGES_S:
-            old = [a for a in self._past if observation.stamp_ns - a.stamp_ns >= age_s * NS]
-            if old and len(slots) == BLOCK:
-                worst = max(worst, self._gap(old[-1], observation, slots))
-        self._past.append(_Anchor(observation.stamp_ns, z))
-        self.sensed = Sensed(observation.stamp_ns, worst, float(np.exp(-worst)), "flight" if worst else "")
-        return self.sensed
-
-    def _gap(self, anchor: _Anchor, seen: Observation, slots: Any) -> float:
-        ahead_s = torch.tensor((seen.tracker_stamp_ns[slots] - anchor.stamp_ns) / NS, dtype=torch.float32)
+    def see(self, observation: Observation, until_ns: int | None = None) -> Sensed:
+        """What is seen now beside what was expected. until_ns: the flight was expected to end then (the planned
+        contact): from then on nothing of it is compared."""
+        if until_ns is not None and observation.stamp_ns >= until_ns:
+            return self.sensed
+        window, mask = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))[None]
+                        for part in (observation.tracker_xyz_m, observation.tracker_mask))  # fmt: skip
         with torch.no_grad():
-            z = anchor.z.expand(len(slots), -1)
-            where = self.level.predictor.ahead(z, ahead_s[:, None])[:, :3].numpy()
-        gap = (seen.tracker_xyz_m[slots] - where).mean(axis=0)
-        doubt_m = 0.015 + 0.1 * float(ahead_s.mean().clamp(min=0.0))
-        return float((gap**2).sum() / doubt_m**2 / 6)
+            score, stopped, unseen = (float(part) for part in self.unlikely(window, mask))
+        seen = bool(observation.tracker_mask.any())
+        return self._say(observation.stamp_ns, {"flight": score, "unseen": unseen if seen else 0.0}, stopped)
+
+    def judge(self, stamp_ns: int, gap: float) -> Sensed:
+        """How a stroke came out, beside what was expected: root mean square of the goal space's numbers, in doubts."""
+        return self._say(stamp_ns, {"outcome": gap}, 0.0)
+
+    def _say(self, stamp_ns: int, scores: Mapping[str, float], stopped: float) -> Sensed:
+        p = {cause: min(1.0, len(CAUSES) * self.normal[cause].p(score)) for cause, score in scores.items()}
+        surprise = {cause: self.normal[cause].surprise(score) for cause, score in scores.items()}
+        worst = max(surprise, key=lambda cause: surprise[cause])
+        cause = "net" if worst == "flight" and stopped > STOPPED else worst
+        self.sensed = Sensed(stamp_ns, surprise[worst], min(p.values()), cause)
+        return self.sensed

@@ -27,6 +27,8 @@ from hjepa.types import Array
 BABBLE_PART = 4  # one row of a batch in so many also babbles: the body has learned itself before
 DELAY_SLOTS = 3  # slots younger than 25 ms have not arrived
 OTHER_NOISE_M, OTHER_DELAY, OTHER_DROPOUT = 0.030, 6, 0.06  # at most, of a worse tracker
+GAP_SLOTS = 5, 40  # for so long a shuttle is hidden: 50 to 400 ms
+LEAST_SEEN = 5  # samples that no gap takes away
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class LowTraining:
     noise_m: float = 0.010
     dropout: float = 0.02
     other_sensors: float = 0.25  # share of rows seen by a better or worse tracker
+    hidden: float = 0.3  # share of rows whose shuttle is hidden for a while, half of them until now
+    reuse: int = 4  # times that a batch is learned from: what the memory recalls of it is found once
     prediction: float = 1.0
     collapse: float = 0.02
     regulariser: str = "sigreg"  # or "vicreg", "none"
@@ -114,21 +118,24 @@ class LowData:
         to_go_s: Array | None = None,
         other_sensors: float = 0.0,
         labelled: float = 1.0,
+        hidden: float = 0.0,
     ) -> Batch:
         """A batch for pair rows (B,): a random moment before the event, or `to_go_s` (B,) before it.
 
-        labelled: share of swings whose outcome is known; of the others goal and labels are missing.
+        labelled: share of swings whose outcome is known; of the others goal and labels are missing. hidden: share of
+        rows with a gap in the tracker's window.
         """
         p, n = self.pairs, len(rows)
         sight = draw_sight(n, rng, noise_m, dropout, other_sensors)
+        gaps = draw_gaps(n, rng, hidden)
         swing, flight, event = p.swing[rows], p.flight[rows], p.event_s[rows].astype(np.float64)
         longest = np.minimum(self.swings.samples[swing] / 100.0, event - 0.04)
         to_go = rng.uniform(0.03, np.maximum(longest, 0.06)) if to_go_s is None else np.minimum(to_go_s, longest)
         tick = np.maximum(np.round((event - to_go) * 100).astype(np.int64), 4)
         to_go = event - tick / 100.0
-        now = self._input(flight, swing, rows, tick, to_go, rng, sight)
+        now = self._input(flight, swing, rows, tick, to_go, rng, sight, gaps)
         later_tick = tick + 8
-        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, sight)
+        later = self._input(flight, swing, rows, later_tick, to_go - 0.08, rng, sight, np.zeros_like(gaps))
         way = np.stack([self._joints(swing, rows, to_go - 0.02 * (h + 1)) for h in range(4)], axis=2)  # (2, B, 4, J)
         after = np.stack([self._joints(swing, rows, np.full(n, -0.1 * s)) for s in range(5)], axis=2)
         seen_at = event / 0.01
@@ -191,13 +198,14 @@ class LowData:
 
     def _input(
         self, flight: NDArray[np.int32], swing: NDArray[np.int32], rows: NDArray[np.int64], tick: NDArray[np.int64],
-        to_go: Array, rng: np.random.Generator, sight: Sight,
+        to_go: Array, rng: np.random.Generator, sight: Sight, gaps: NDArray[np.bool_],
     ) -> LowInput:  # fmt: skip
         """Tracker window and joints at `tick` (10 ms) after the launch."""
         slots = tick[:, None] - np.arange(63, -1, -1)
         inside = (slots >= 0) & (np.arange(63, -1, -1) >= sight.delay[:, None])
         index = np.clip(slots, 0, self.path.shape[1] - 1)
         mask = inside & self.airborne[flight[:, None], index] & (rng.random(slots.shape) > sight.dropout[:, None])
+        mask &= ~gaps | ((mask & ~gaps).sum(axis=1) < LEAST_SEEN)[:, None]
         noise = sight.noise_m[:, None, None].astype(np.float32) * rng.standard_normal((*slots.shape, 3), np.float32)
         window = self.path[flight[:, None], index] + noise
         q, dq = self._joints(swing, rows, to_go)
@@ -223,6 +231,15 @@ def draw_sight(n: int, rng: np.random.Generator, noise_m: float, dropout: float,
     )
 
 
+def draw_gaps(n: int, rng: np.random.Generator, share: float, window: int = 64) -> NDArray[np.bool_]:
+    """(n, window) True where the shuttle is hidden: in a share of rows one stretch, in half of them until now."""
+    length = rng.integers(GAP_SLOTS[0], GAP_SLOTS[1] + 1, n)
+    end = np.where(rng.random(n) < 0.5, window, rng.integers(LEAST_SEEN, window + 1, n))
+    slot = np.arange(window)
+    inside = (slot >= (end - length)[:, None]) & (slot < end[:, None])
+    return inside & (rng.random(n) < share)[:, None]
+
+
 @cache
 def _sigreg(device: torch.device) -> SIGReg:
     return SIGReg(directions=64).to(device)
@@ -238,7 +255,7 @@ def loss(
     """
     z = level.in_context(level.encode(b.now), b.context)
     u = level.action(b.action.m)
-    predicted = level.predictor(z, u, b.action.to_go_s)
+    predicted = level.predictor(level.ahead(z, b.action.to_go_s), u, b.action.to_go_s)
     target = level.target(b.future)
     aim = target.detach() if c.stop_gradient else target
     parts = {"prediction": c.prediction * F.mse_loss(predicted, aim)}
@@ -256,14 +273,16 @@ def loss(
         ours, theirs = (_bridge(level.goal_of(e), b.goal, seen, root) for e in sides)
         parts["bridge"] = c.bridge * (ours + theirs)
     if c.inverse:
-        parts["inverse"] = c.inverse * F.mse_loss(level.inverse(torch.cat([z, target], dim=-1)), b.action.m)
+        parts["inverse"] = c.inverse * F.mse_loss(
+            level.inverse(torch.cat([z[:, : level.config.state], target], dim=-1)), b.action.m
+        )
     if c.heads:
         parts |= _heads(level, b, c, z, u, predicted, target)
     if c.tick:
         n = len(z) // 4  # a quarter of the batch is enough for a side loss
         ahead = level.rollout(z[:n], b.joints_q[:n], b.joints_dq[:n])[:, -1]
         with torch.no_grad():
-            later = level.encode(LowInput(*(part[:n] for part in b.later)))[:, : level.config.latent]
+            later = level.encoder.features(LowInput(*(part[:n] for part in b.later[:4])))[0]
         parts["tick"] = c.tick * F.smooth_l1_loss(ahead, later)
     total = torch.stack(list(parts.values())).sum()
     return total, {k: float(v.detach()) for k, v in parts.items()}
@@ -285,7 +304,7 @@ def _robust(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 def _heads(
     level: LowLevel, b: Batch, c: LowTraining, z: Tensor, u: Tensor, predicted: Tensor, target: Tensor
 ) -> dict[str, Tensor]:
-    """Supervised read-outs: of the outcome on both sides, of the shuttle ahead, of the own racket."""
+    """Supervised read-outs: of the outcome on both sides, and of the own racket."""
     if not c.heads_shape:
         z, u, predicted, target = z.detach(), u.detach(), predicted.detach(), target.detach()
     if not c.outcomes_shape:
@@ -297,9 +316,6 @@ def _heads(
         for side, e in (("", predicted), ("_target", target)):
             out[f"{name}{side}"] = 0.5 * c.heads * _robust(level.heads[name](e), y, ok)
     if c.heads_shape:
-        shuttle = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
-        error = F.smooth_l1_loss(shuttle / 0.1, b.shuttle_at / 0.1, reduction="none").mean(1)
-        out["shuttle"] = c.heads * error.mul(b.shuttle_ok).mean()
         out["racket"] = c.heads * (racket_error(u, b.contact) + racket_error(level.action(b.babble), b.babbled))
     return out
 
@@ -330,7 +346,7 @@ def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0
         b = moved(data.draw(rows, rng, 0.010, 0.02, np.full(len(rows), to_go)), device_of(level))
         z = level.in_context(level.encode(b.now), b.context)
         u = level.action(b.action.m)
-        e = level.predictor(z, u, b.action.to_go_s)
+        e = level.predictor(level.ahead(z, b.action.to_go_s), u, b.action.to_go_s)
         target = level.target(b.future)
         near = (b.labels["offset_m"].norm(dim=-1) < 0.25) & torch.isfinite(b.labels["landing_m"]).all(-1)
         hit = near & (b.labels["offset_m"].norm(dim=-1) < 0.1)
@@ -339,7 +355,7 @@ def probe(level: LowLevel, data: LowData, rows: NDArray[np.int64], seed: int = 0
         out["offset_m" + tag] = float((read["offset_m"] - b.labels["offset_m"])[near].norm(dim=-1).median())
         out["landing_m" + tag] = float((read["landing_m"] - b.labels["landing_m"])[hit].norm(dim=-1).median())
         out["goal" + tag] = float((level.goal_of(e) - b.goal)[hit].norm(dim=-1).median())
-        ahead = level.predictor.ahead(z, b.action.to_go_s)[:, :3]
+        ahead = level.ahead(z, b.action.to_go_s)[:, :3]
         ok = b.shuttle_ok > 0
         out["shuttle_m" + tag] = float((ahead - b.shuttle_at)[ok].norm(dim=-1).median())
         if to_go == 0.4:

@@ -45,7 +45,7 @@ class Ranks:
         return replace(self, device=torch.device("cpu"))
 
     def part(self, batch: Tree) -> Tree:
-        """The own rows of a batch (a tensor, or a NamedTuple or dict of such), on the own device."""
+        """The own rows of a batch (a tensor, None, or a NamedTuple or dict of such), on the own device."""
         return _each(batch, self._rows)
 
     def _rows(self, x: Tensor) -> Tensor:
@@ -154,13 +154,15 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def moved(batch: Tree, device: torch.device) -> Tree:
-    """A batch (a tensor, or a NamedTuple or dict of such) on a device."""
+    """A batch (a tensor, None, or a NamedTuple or dict of such) on a device."""
     return _each(batch, lambda x: x.to(device))
 
 
 def _each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, Tensor):
         return change(batch)
+    if batch is None:
+        return None
     if isinstance(batch, dict):
         return {name: _each(x, change) for name, x in batch.items()}
     parts = [_each(x, change) for x in batch]

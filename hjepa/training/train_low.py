@@ -17,20 +17,22 @@ import torch
 from torch import Tensor
 
 from hjepa.models.high import HighModel
-from hjepa.models.low import LowBundle, LowConfig, LowLevel, save_low
+from hjepa.models.low import LowBundle, LowConfig, LowInput, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
 from hjepa.models.proposal import Proposal
 from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
 from hjepa.training.collect import Swings
+from hjepa.training.flight import Legs, flight_error, flight_loss
 from hjepa.training.loop import LoopConfig, Writer, optimise
-from hjepa.training.low import LowData, LowTraining, forget_body, loss, probe, racket_error
+from hjepa.training.low import Batch, LowData, LowTraining, forget_body, loss, probe, racket_error
 from hjepa.training.low_data import Prepared, embed_strokes, held_out, prepare
 from hjepa.training.pairs import PairConfig
 from hjepa.training.precision import spread
 from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
 from hjepa.training.ranks import ALONE, Ranks
 from hjepa.training.searched import SearchedConfig, Wanted, add, moments, search
+from hjepa.training.surprise import CalibrationConfig, normal_flights, normal_outcomes
 from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -48,12 +50,15 @@ class LowRun:
     searched: SearchedConfig = SearchedConfig()
     weights: LowWeights = LowWeights()  # of the energy that proposals are trained through
     model: LowConfig = LowConfig()
+    flight_steps: int = 12_000  # 0: none
+    flight_batch: int = 4096
     body_steps: int = 3000  # 0: none
     body_batch: int = 768
     polish_steps: int = 3000
     settle_steps: int = 2000
     settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
     refine_steps: int = 1000
+    surprise: CalibrationConfig = CalibrationConfig()
     refine_rate: float = 4e-4  # a quarter of the first one: a faster start throws the proposals away (docs/log.md)
 
 
@@ -67,9 +72,11 @@ def train_level(
     writer: Writer | None,
     ranks: Ranks = ALONE,
 ) -> LowLevel:
-    """The own body first, then the level."""
+    """What moves by itself first, then the own body, then the level."""
     torch.manual_seed(run.level.seed)
     level = LowLevel(run.model, copy.deepcopy(codec))  # its own: what draws batches stays on the CPU
+    if not (out / "level.ckpt").exists():
+        learn_flight(level, prepared, run, out, progress, writer, ranks)
     if run.body_steps and not (out / "level.ckpt").exists():
         learn_body(level, prepared.data, run, progress, writer, ranks)
     loop = LoopConfig(run.level.steps, rate=run.level.rate)
@@ -104,14 +111,11 @@ def _fit(
     generator = torch.Generator().manual_seed(c.seed)
     level, root = level.to(ranks.device), root.to(ranks.device)
 
-    searched = round(run.settle_searched * c.batch) if len(prepared.searched) else 0
+    level.encoder.memory.requires_grad_(False)
+    lessons = Lessons(level, prepared, run, salt, ranks)
 
     def step(k: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([*salt, k])
-        rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
-        if searched:
-            rows[:searched] = prepared.searched[rng.integers(len(prepared.searched), size=searched)]
-        batch = prepared.data.draw(rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors, labelled=c.labelled)
+        batch = lessons.batch(k)
         batch = batch._replace(now=forget_body(batch.now, generator))  # other rows' joints: before it is parted
         return loss(level, ranks.part(batch), c, generator, root, ranks)
 
@@ -126,6 +130,72 @@ def _fit(
         ranks=ranks,
     )
     return level.cpu().eval().requires_grad_(False)
+
+
+class Lessons:
+    """The batches of a training run: some are drawn, recalled and used a few times in turn, then others."""
+
+    TOGETHER = 8
+
+    def __init__(self, level: LowLevel, prepared: Prepared, run: LowRun, salt: list[int], ranks: Ranks) -> None:
+        self.level, self.prepared, self.run, self.salt, self.ranks = level, prepared, run, salt, ranks
+        self._drawn: dict[int, Batch] = {}
+
+    def batch(self, step: int) -> Batch:
+        """For a step; the same whatever was asked before."""
+        turn = step // (self.TOGETHER * self.run.level.reuse)
+        number = turn * self.TOGETHER + step % self.TOGETHER
+        if number not in self._drawn:
+            self._drawn = {k: b for k, b in self._drawn.items() if k // self.TOGETHER == turn}
+            self._drawn[number] = self._draw(number)
+        return self._drawn[number]
+
+    def _draw(self, number: int) -> Batch:
+        c, prepared, rng = self.run.level, self.prepared, np.random.default_rng([*self.salt, number])
+        rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
+        if len(prepared.searched):
+            searched = round(self.run.settle_searched * c.batch)
+            rows[:searched] = prepared.searched[rng.integers(len(prepared.searched), size=searched)]
+        batch = prepared.data.draw(
+            rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors, labelled=c.labelled, hidden=c.hidden
+        )
+        return batch._replace(now=self._recalled(batch.now))
+
+    @torch.no_grad()
+    def _recalled(self, now: LowInput) -> LowInput:
+        memory = self.level.encoder.memory
+        seen = (part.to(self.ranks.device) for part in (now.window_m, now.mask))
+        return now._replace(recalled=memory.recall(*seen).cpu())
+
+
+def learn_flight(
+    level: LowLevel, prepared: Prepared, run: LowRun, out: Path, progress: Progress | None, writer: Writer | None,
+    ranks: Ranks = ALONE,
+) -> None:  # fmt: skip
+    """Free flight, from flights alone: what the memory explains by, and how it goes on when nothing is seen."""
+    if not run.flight_steps:
+        return
+    flight = level.encoder.memory.flight.to(ranks.device)
+    every = np.arange(len(prepared.data.flights.x_m))
+    apart = held_out(every)
+    legs, held = (Legs(prepared.data.flights, every[rows]) for rows in (~apart, apart))
+
+    def step(k: int) -> tuple[Tensor, dict[str, float]]:
+        error = flight_loss(flight, legs, run.flight_batch, (run.level.seed, 11, k), ranks)
+        return error, {"flight": float(error.detach())}
+
+    loop = LoopConfig(run.flight_steps, rate=4e-3, weight_decay=0.0)
+    optimise(
+        flight,
+        step,
+        loop,
+        checkpoint=out / "flight.ckpt",
+        report=_relay(progress, loop.steps),
+        writer=writer,
+        evaluate=lambda: flight_error(flight, held),
+        ranks=ranks,
+    )
+    level.encoder.memory.cpu()
 
 
 def learn_body(
@@ -155,6 +225,16 @@ def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
     gap = level.goal_of(level.predict(z, b.action)) - level.goal_of(level.target(b.future))
     precision = torch.linalg.inv(spread(gap) + 1e-4 * torch.eye(gap.shape[1]))
     return torch.linalg.cholesky(precision.double()).T.float()
+
+
+def calibrate(bundle: LowBundle, prepared: Prepared, config: CalibrationConfig) -> dict[str, Tensor]:
+    """How surprising normal strokes are at most (N,), by cause; of flights that were never trained on."""
+    level, data = bundle.level.eval(), prepared.data
+    flights = np.flatnonzero(held_out(np.arange(len(data.flights.x_m))))
+    rows = prepared.searched_held if len(prepared.searched_held) else prepared.held
+    scores = normal_flights(level, data.flights, flights, config)
+    scores["outcome"] = normal_outcomes(level, data, rows, bundle.doubt)
+    return {cause: torch.from_numpy(values).float() for cause, values in scores.items()}
 
 
 def train_proposal(
@@ -333,13 +413,18 @@ def fit(
     progress: Progress | None = None,
     writer: Writer | None = None,
     ranks: Ranks = ALONE,
+    start: tuple[LowLevel, Proposal] | None = None,
 ) -> Path:
-    """All stages on data that are ready; returns the path of the weights."""
+    """All stages on data that are ready; returns the path of the weights. start: what is settled again, instead of
+    being trained from nothing."""
     codec = prepared.data.codec
     high_root = torch.linalg.cholesky(high.precision.double()).T.float()
-    level = train_level(prepared, codec, high_root, run, out, progress, writer, ranks)
-    proposal = train_proposal(level, prepared, high, spec, run, out, progress, writer, ranks=ranks)
-    polish_body(level, proposal, prepared, high, run, progress, writer, ranks)
+    if start is None:
+        level = train_level(prepared, codec, high_root, run, out, progress, writer, ranks)
+        proposal = train_proposal(level, prepared, high, spec, run, out, progress, writer, ranks=ranks)
+        polish_body(level, proposal, prepared, high, run, progress, writer, ranks)
+    else:
+        level, proposal = start
     prepared = add_searched(level, proposal, prepared, high, spec, run)
     level = settle(level, prepared, high_root, run, out, progress, writer, ranks)
     figures = probe(level, prepared.data, prepared.held)
@@ -353,7 +438,8 @@ def fit(
     alarms = [name for name, most in ALARMS.items() if figures[name] > most]
     notes = (header or {}) | spec.identity | {"probe": figures, "alarms": alarms, "seed": run.level.seed}
     if ranks.leads:
-        save_low(out / "low.safetensors", LowBundle(level, proposal, doubt(level, prepared), notes))
+        bundle = LowBundle(level, proposal, doubt(level, prepared), notes)
+        save_low(out / "low.safetensors", bundle._replace(normal=calibrate(bundle, prepared, run.surprise)))
     ranks.wait()
     return out / "low.safetensors"
 

@@ -51,11 +51,17 @@ class WorldConfig:
     recover_s: float = 0.9  # goes on at least so long after the contact (or the crossing, on a miss)
     max_s: float = 4.0
     disturbance: Disturbance | None = None  # something that cannot happen
+    hidden: tuple[tuple[float, float], ...] = ()  # s from the launch: from .. to the tracker sees nothing
 
     def sensors(self) -> SensorConfig:
         """The sensors' share."""
         return SensorConfig(
-            self.tracker_noise_m, self.tracker_delay_s, self.dropout, self.joint_noise_rad, self.joint_noise_rad_s
+            self.tracker_noise_m,
+            self.tracker_delay_s,
+            self.dropout,
+            self.joint_noise_rad,
+            self.joint_noise_rad_s,
+            self.hidden,
         )
 
 

@@ -147,6 +147,22 @@ def test_the_newest_slots_are_masked_by_the_delay(world: CourtWorld, delay: floa
     np.testing.assert_array_equal(seen.tracker_xyz_m[~expected], 0.0)
 
 
+def test_a_hidden_shuttle_counts_from_the_next_reset_and_flies_on(world: CourtWorld) -> None:
+    world.config = PERFECT
+    world.reset(home(SPEC), LAUNCH, 0)
+    world.config = replace(PERFECT, hidden=((0.10, 0.20),))
+    for _ in range(30):
+        plain = world.tick()
+    where = world.shuttle()[0]
+    world.reset(home(SPEC), LAUNCH, 0)
+    for _ in range(30):
+        hidden = world.tick()
+    inside = (hidden.tracker_stamp_ns >= 0.10 * NS) & (hidden.tracker_stamp_ns < 0.20 * NS)
+    assert plain.tracker_mask[inside].all() and inside.sum() == 10
+    np.testing.assert_array_equal(hidden.tracker_mask, plain.tracker_mask & ~inside)
+    np.testing.assert_array_equal(world.shuttle()[0], where)
+
+
 def test_slots_before_the_launch_are_masked(world: CourtWorld) -> None:
     world.config = PERFECT
     world.reset(home(SPEC), LAUNCH, 0)

@@ -60,6 +60,28 @@ def test_unknown_section_is_refused(tmp_path: Path) -> None:
     assert ":2: lwo: unknown key; did you mean 'low'?" in line
 
 
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ("[[600,400]]", r"must be spans \[from, to\] of ms, in order and apart, got \[\[600, 400\]\]"),
+        ("[[100,300],[200,400]]", "in order and apart"),
+        ("[[300,400],[100,200]]", "in order and apart"),
+        ("[[-10,400]]", "must be greater than or equal to 0, got -10"),
+        ("[400,600]", "must be a valid array"),
+    ],
+)
+def test_a_hidden_span_that_is_none_is_refused_in_a_line(spans: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^--set world\.hidden_ms=.*: world\.hidden_ms.*{said}.*") as caught:
+        c.load("badminton", [f"world.hidden_ms={spans}"])
+    assert "\n" not in str(caught.value) or "[400,600]" in spans  # two numbers that are no spans: a line each
+
+
+def test_hidden_spans_reach_the_world_in_seconds() -> None:
+    factories = pytest.importorskip("hjepa.factories")
+    hidden = c.load("badminton", ["world.hidden_ms=[[400,600],[700,710]]"])
+    assert factories.world_settings(hidden).hidden == ((0.4, 0.6), (0.7, 0.71))
+
+
 def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, "low:\n  candidates: -1\n  planner: cme\nworld:\n  dropout: lots\ntask: {sede: 1}\n")
     found = problems(path, "high.candidates=none")
@@ -140,7 +162,8 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 
 def test_dump_and_explain_load_back_to_an_equal_configuration(tmp_path: Path) -> None:
-    config = c.load("badminton", ["world.tracker_delay_s=0.06", "task.random.flight_s=[1, 1.5]"])
+    changes = ["world.tracker_delay_s=0.06", "world.hidden_ms=[[400, 600]]", "task.random.flight_s=[1, 1.5]"]
+    config = c.load("badminton", changes)
     assert c.load(write(tmp_path, c.dump(config))) == config
     assert c.load(write(tmp_path, explaining.commented(config))) == config
 
@@ -148,8 +171,8 @@ def test_dump_and_explain_load_back_to_an_equal_configuration(tmp_path: Path) ->
 def test_defaults_are_those_of_the_classes_they_configure() -> None:
     """Robots and tasks may not import the configuration, so defaults stand there too; they must not drift apart."""
     court = pytest.importorskip("robots.sim.world")
-    ours = c.WorldSection().model_dump()
-    theirs = dataclasses.asdict(court.WorldConfig())
+    ours, theirs = c.WorldSection().model_dump(), dataclasses.asdict(court.WorldConfig())
+    assert ours.pop("hidden_ms") == theirs["hidden"] == ()
     assert ours == {name: theirs[name] for name in ours}
     theirs = dataclasses.asdict(RandomFeedConfig())
     assert c.RandomFeed().model_dump() == {name: theirs[name] for name in theirs if name != "seed"}

@@ -47,14 +47,14 @@ class Line:
 class Scripted:
     """A watcher that is surprised when it is told to: p by number of the look."""
 
-    def __init__(self, ps, level=None, cause="flight"):
-        self.ps, self.level, self.cause = ps, level or Line(), cause
+    def __init__(self, ps, cause="flight"):
+        self.ps, self.cause = ps, cause
         self.seen, self.resets = [], 0
 
     def reset(self):
         self.resets += 1
 
-    def see(self, seen, z, until_ns=None):
+    def see(self, seen, until_ns=None):
         p = self.ps[len(self.seen)] if len(self.seen) < len(self.ps) else 1.0
         self.seen.append((seen, until_ns))
         return Sensed(seen.stamp_ns, 1.0 / p, p, self.cause)
@@ -124,7 +124,7 @@ def test_with_nothing_where_it_was_expected_all_that_is_newer_than_the_belief_is
 
 
 def reacting(ps, cause="flight", **changes):
-    return Reacting(Scripted(ps, cause=cause), tiny.SPEC, replace(CONFIG, **changes))
+    return Reacting(Scripted(ps, cause=cause), Line(), tiny.SPEC, replace(CONFIG, **changes))
 
 
 def looked(made, jump_at=55, ticks=range(40, 64, 4)):
@@ -153,7 +153,7 @@ def test_nothing_is_forgotten_where_nothing_new_is_seen_or_re_planning_is_off(ca
 
 
 def test_without_a_watcher_nothing_is_ever_surprising() -> None:
-    made = Reacting(None, tiny.SPEC)
+    made = Reacting(None, Line(), tiny.SPEC)
     assert not made.look(flight(), belief(0), None)
     assert made.acting == CALM and made.told() is None and made.believed(flight()) is not None
 
@@ -181,8 +181,8 @@ def test_a_new_flight_that_no_plan_reaches_is_let_go_and_an_old_one_never() -> N
 
 def planner(ps, cause="unseen", **changes):
     bundle = tiny.low()
-    watcher = None if ps is None else Scripted(ps, bundle.level, cause)
-    reacting = Reacting(watcher, tiny.SPEC, replace(CONFIG, **changes))
+    watcher = None if ps is None else Scripted(ps, cause)
+    reacting = Reacting(watcher, bundle.level, tiny.SPEC, replace(CONFIG, **changes))
     made = StrokePlanner(bundle.level, bundle.proposal, tiny.SPEC, LowPlanConfig(), reacting=reacting)
     made.reset(3)
     return made
@@ -252,17 +252,37 @@ def test_a_held_robot_is_braked_and_then_not_commanded_so_that_its_driver_holds(
     assert nothing == [None] * 4
 
 
-@pytest.mark.parametrize(("p", "lessons"), [(1.0, 1), (0.001, 0)])
+class Lessons:
+    """A slow context that notes what it is told."""
+
+    estimate, surprise = torch.zeros(1, tiny.LOW.context), 0.0
+
+    def __init__(self):
+        self.told = []
+
+    def saw(self, *flight):
+        pass
+
+    def landed(self):
+        self.told.append("flight")
+
+    def doubted(self):
+        pass
+
+    def learn(self, *look):
+        self.told.append("outcome")
+
+
+@pytest.mark.parametrize(("p", "lessons"), [(1.0, ["outcome", "flight"]), (0.001, [])])
 def test_nothing_is_learned_from_a_stroke_that_surprised(p, lessons) -> None:
-    made, learned = planner([1.0, p]), []
-    made.context = SimpleNamespace(
-        estimate=torch.zeros(1, tiny.LOW.context), learn=lambda *look: learned.append(look), surprise=0.0
-    )
+    made = planner([1.0, p])
+    made.context = Lessons()
     commands(made, 2)
     event = made.committed.event_ns // TICK_NS
     made.plan(observation(event + 51), goal())
     made.explain()
-    assert len(learned) == lessons
+    made.reset()
+    assert made.context.told == lessons
 
 
 def test_a_new_flight_is_planned_for_even_right_before_the_old_contact() -> None:

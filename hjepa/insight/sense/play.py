@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hjepa.build import weights_path
-from hjepa.errors import ConfigError
+from hjepa.errors import ConfigError, WeightsError
 from hjepa.evaluation.metrics import Interval, poisson, quantile, rate
 from hjepa.insight.sense.asked import Asked, Found, Table
 from hjepa.insight.sense.play_strokes import CASES, NORMAL, Kept, Row, opened, pairs
@@ -35,6 +35,10 @@ def examine(asked: Asked) -> Found:
     task = asked.config.task.model_copy(update={"strokes": many})
     config = asked.config.model_copy(update={"task": task})
     table = opened(config)
+    if table.agents[True].low.reacting.watcher is None:  # type: ignore[attr-defined]  # a StrokePlanner
+        raise WeightsError(
+            f"'{weights_path(config, 'low')}' was never calibrated for surprise: train the low level again"
+        )
     try:
         weights = weights_path(config, "low").stat()
         about = f"{config.model_dump_json()} {weights.st_size} {weights.st_mtime_ns}"
