@@ -204,7 +204,7 @@ def broke_at(level: Any, z: Tensor, stamp_ns: int, seen: Observation) -> int:
         return seen.stamp_ns
     ahead_s = torch.tensor((stamps - stamp_ns) / NS, dtype=z.dtype, device=z.device)[:, None]
     with torch.no_grad():
-        where = level.predictor.ahead(z.expand(len(slots), -1), ahead_s)[:, :3].double().cpu().numpy()
+        where = level.ahead(z.expand(len(slots), -1), ahead_s)[:, :3].double().cpu().numpy()
     gap = np.linalg.norm(seen.tracker_xyz_m[slots] - where, axis=1)  # (N,)
     fits = np.flatnonzero(gap <= 0.5 * np.median(gap[-3:]))
     return int(stamps[min(fits[-1] + 1, len(slots) - 1) if len(fits) else 0])

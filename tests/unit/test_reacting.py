@@ -1,17 +1,17 @@
 """Surprise becomes a grade, a grade an act: pytest tests/unit/test_reacting.py."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from hjepa import stroke
+from hjepa import build, stroke
 from hjepa.bus.fake import PointHigh, PointLow, PointWorld
 from hjepa.bus.inproc import InprocGraph
 from hjepa.planning.reacting import GENTLE, Ladder, ReactConfig, Reacting, Step, broke_at
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.surprise import CAUSES
 from hjepa.types import ABANDON, CALM, HOLD, MODE_1, NS, REPLAN, Alarm, Launch, RobotState, Sensed
 from tests import tiny
 from tests.unit.test_repeated_search import goal, observation
@@ -32,12 +32,6 @@ def climbed(ps, config=CONFIG):
 
 class Line:
     """A level that expects the shuttle on a straight line: 10 m/s towards the robot from where z has it."""
-
-    def predictor(self):
-        raise NotImplementedError
-
-    def __init__(self):
-        self.predictor = SimpleNamespace(ahead=self.ahead)
 
     @staticmethod
     def ahead(z, t):
@@ -328,3 +322,24 @@ def test_a_level_that_does_not_watch_tells_nothing() -> None:
     start, launch = RobotState(np.array([0.5, -0.5]), np.zeros(2)), Launch(np.ones(3), np.zeros(3), "clear")
     with InprocGraph(PointWorld(), PointHigh(), PointLow()) as graph:
         assert graph.play(start, launch, 3).alarms == []
+
+
+# with a level
+
+
+def test_calibrated_weights_watch_and_others_do_not() -> None:
+    assert build.watcher(tiny.low()) is None
+    normal = {cause: torch.linspace(0.0, 1e-3, 500) for cause in CAUSES}  # an untrained level is always surprised
+    bundle = tiny.low()._replace(normal=normal)
+    steps = ReactConfig(steps=(Step(0.01, 1), Step(0.01, 99), Step(0.01, 99), Step(0.01, 99)))
+    made = StrokePlanner(
+        bundle.level, bundle.proposal, tiny.SPEC, LowPlanConfig(),
+        reacting=Reacting(build.watcher(bundle), bundle.level, tiny.SPEC, steps),
+    )  # fmt: skip
+    made.reset(3)
+    made.plan(observation(70), goal())
+    told = made.sensed()
+    level = bundle.level
+    z = made._encode(observation(70))[0]
+    assert observation(70).stamp_ns < broke_at(level, z, observation(70).stamp_ns, observation(80)) <= 80 * TICK_NS
+    assert told.grade == REPLAN and 0.0 < told.sensed.p <= 0.01 and told.sensed.score > 2.0
