@@ -38,6 +38,7 @@ from hjepa.types import NS, Array, Decision, JointTrajectory, Launch, Observatio
 from robots.spec import load_spec
 
 if TYPE_CHECKING:
+    from robots.sim.disturbance import Disturbance
     from robots.sim.world import SimulatedCourt
 
 Report = Callable[[int, int, Mapping[str, float]], None]
@@ -157,11 +158,17 @@ def weights_seed(config: Config) -> int:
 
 
 def play_bus(
-    system: System, *, processes: bool = False, gui: bool = False, log: Path | None = None
+    system: System,
+    *,
+    processes: bool = False,
+    gui: bool = False,
+    log: Path | None = None,
+    disturbances: Sequence[Disturbance | None] = (),
 ) -> Iterator[Played]:
     """The same with robot, low and high level as nodes that talk over ZMQ: threads of this process, or processes.
 
-    log: record all that is said into this file (.mcap). ConfigError for agents that have no two levels.
+    log: record all that is said into this file (.mcap). disturbances: what happens to the shuttle of each stroke, in
+    threads only. ConfigError for agents that have no two levels.
     """
     c = system.config
     if not system.two_levels:
@@ -169,8 +176,19 @@ def play_bus(
         counted = "" if c.levels.count == 2 else f" with levels.count {c.levels.count}"
         raise ConfigError(f"agent '{c.agent.name}'{counted} has no two levels; over the bus play: {allowed}")
     system.starts()
-    with _graph(c, system.spec, processes, gui, log is not None) as graph, _logged(log, c, graph):
-        yield from play_over(graph, system)
+    if disturbances and processes:
+        raise ConfigError("what happens to the shuttle is told to a world in this process; allowed: without processes")
+    world = None if processes else factories.build_world(c, gui, record=True)
+    todo = iter(disturbances)
+    with _graph(c, system.spec, world, gui, log is not None) as graph, _logged(log, c, graph):
+        strokes = play_over(graph, system)
+        while True:
+            if world is not None:
+                world.config = replace(world.config, disturbance=next(todo, None))
+            played = next(strokes, None)
+            if played is None:
+                return
+            yield played
 
 
 def play_over(graph: Graph, system: System, *, finish: bool = False) -> Iterator[Played]:
@@ -204,13 +222,12 @@ def episodes_over(graph: Graph, system: System, *, finish: bool = False) -> Iter
         yield episode, Played(result, _recording(episode))
 
 
-def _graph(c: Config, spec: RobotSpec, processes: bool, gui: bool, journal: bool = False) -> Graph:
-    """Driver, high and low of a configuration, not started yet."""
+def _graph(c: Config, spec: RobotSpec, world: SimulatedCourt | None, gui: bool, journal: bool = False) -> Graph:
+    """Driver, high and low of a configuration, not started yet; world: None: each in a process of its own."""
     period = c.low.replan_period_ms // 10
     timing: dict[str, Any] = {"clock": c.run.clock, "low_period_ticks": period, "high_period_ticks": period}
     timing["journal"] = journal
-    if not processes:
-        world = factories.build_world(c, gui, record=True)
+    if world is not None:
         return InprocGraph(world, build.build_high(c, c.agent.name), build.build_low(c, spec, c.agent.name), **timing)
     return ProcessGraph(factories.node_specs(c, gui), **timing)
 
@@ -255,7 +272,7 @@ def _recorded(episode: Episode) -> Mapping[str, Any]:
 
 def _recording(episode: Episode) -> Recording:
     arrays = _recorded(episode)
-    return Recording(arrays["stamp_ns"] / NS, arrays["q_rad"], arrays["shuttle_m"])
+    return Recording(arrays["stamp_ns"] / NS, arrays["q_rad"], arrays["shuttle_m"], tuple(episode.alarms))
 
 
 def _next_start(episode: Episode) -> RobotState:

@@ -36,6 +36,7 @@ from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import LowPrograms, plain, record, recorded
+from hjepa.planning.reacting import ReactConfig, Reacting, Step
 from hjepa.planning.searches import make_planner
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.planning.surprise import Watcher
@@ -193,6 +194,7 @@ def build_low(
         iterations=c.iterations,
         accept_margin=c.accept_margin,
         alarm_energy=c.alarm_energy,
+        lost_energy=c.surprise.lost_energy,
         freeze_s=c.freeze_ms / 1e3,
         valid_s=c.valid_ms / 1e3,
         most=c.most,
@@ -207,8 +209,10 @@ def build_low(
     body = own_body(config, spec, device)
     known = (weights_path(config, "low"), spec.fingerprint, device, c.racket_speed_max_m_s)
     made = programs or _made_here(known, level, limits, spec.joints, body)
+    watching = watcher(bundle) if c.surprise.enabled and bundle.normal else None
+    reacting = Reacting(watching, level, spec, react_config(config))
     mode_1 = for_search(bundle.proposal).to(device)
-    parts = (level, mode_1, spec, settings, weights, planner, term, flop, context, made, body)
+    parts = (level, mode_1, spec, settings, weights, planner, term, flop, context, made, body, reacting)
     if not config.high.feint:
         return StrokePlanner(*parts)
     return FeintPlanner(*parts, observer=onlooker(config, spec))
@@ -217,6 +221,14 @@ def build_low(
 def own_body(config: Config, spec: RobotSpec, device: str = "cpu") -> Body:
     """The robot's geometry as the low level plans with it."""
     return body_of(spec, capsules(spec), config.low.racket_speed_max_m_s, torch.device(device))
+
+
+def react_config(config: Config) -> ReactConfig:
+    """What is done about surprise."""
+    c = config.low.surprise
+    steps = (c.replan_p, c.replan_looks), (c.mode1_p, c.mode1_looks), (c.abandon_p, c.abandon_looks)
+    ladder = tuple(Step(p, looks) for p, looks in (*steps, (c.hold_p, c.hold_looks)))
+    return ReactConfig(ladder, c.calm_looks, tuple(c.reactions))
 
 
 _MADE: dict[tuple[Path, str, str, float], LowPrograms] = {}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hjepa.types import (
+    Alarm,
     Array,
     Considered,
     Goal,
@@ -135,6 +136,13 @@ class Considers(Protocol):
     """A low level that tells what it could do beside its latest plan; None: nothing new. Takes some milliseconds."""
 
     def considered(self) -> Considered | None: ...
+
+
+@runtime_checkable
+class Senses(Protocol):
+    """A low level that tells how surprising its latest look was; None: it has been told, or nobody watches."""
+
+    def sensed(self) -> Alarm | None: ...
 
 
 @runtime_checkable

@@ -180,6 +180,17 @@ class Sensed(NamedTuple):
     cause: str  # whose expectation was broken most: 'flight', 'unseen', 'net', 'outcome'; '' nothing was expected yet
 
 
+GRADES = ("calm", "re-plan", "mode 1", "abandon", "hold")  # what a low level does about surprise, by grade
+CALM, REPLAN, MODE_1, ABANDON, HOLD = range(len(GRADES))
+
+
+class Alarm(NamedTuple):
+    """How surprising the latest look was, and how far up the ladder of reactions a low level is with it."""
+
+    sensed: Sensed
+    grade: int  # index in GRADES
+
+
 class Decision(NamedTuple):
     """What an agent decided last, for the record: frozen, read by evaluation and viewers, never by the agent."""
 

@@ -26,14 +26,14 @@ from hjepa.bus.messages import Message
 from hjepa.bus.node import STATUS, BusConfig, Party
 from hjepa.bus.topics import TOPICS, Empty, Record, Reset, Status, Tick
 from hjepa.errors import LinkTimeout, NodeDied
-from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, Outcome, RobotState
+from hjepa.types import Alarm, Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, Outcome, RobotState
 
 NODES = ("driver", "high", "low")
-TAPPED = ("observation", "goal", "plan", "command", "status")
+TAPPED = ("observation", "goal", "plan", "command", "surprise", "status")
 SUBSCRIBERS = {  # that a graph has when all are there, the conductor's taps included
     "driver": {"observation": 3, "status": 1},
     "high": {"goal": 2},
-    "low": {"plan": 1, "command": 2},
+    "low": {"plan": 1, "command": 2, "surprise": 1},
 }
 _CHUNK_TICKS = 20  # lockstep ticks asked for at once: how often messages are looked at
 _LOOK_S = 0.05  # real time: the same
@@ -65,6 +65,11 @@ class Episode(NamedTuple):
     def plans(self) -> list[MotorPlan]:
         """Every low-level plan."""
         return [m.value for m in self.messages["plan"]]
+
+    @property
+    def alarms(self) -> list[Alarm]:
+        """How surprising each look was."""
+        return [m.value for m in self.messages["surprise"]]
 
     @property
     def commands(self) -> list[JointTrajectory]:

@@ -23,6 +23,7 @@ _QUANTILES = (0.5, 0.99)
 _CLIENT_S = 5.0  # one that is silent for so long is cut off
 _EXACT = 2**53  # metrics are doubles; sessions are longer, and differ in their last bits
 _LATEST_US, _SUBSCRIBERS = "late_us.max", "subscribers."  # of a status's counts, those that are no counters
+_GRADE, _PPM = "surprise.grade", "surprise.p_ppm"  # likewise
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -80,15 +81,23 @@ def _counts(found: dict[str, Status]) -> Iterator[Metric]:
     counts = CounterMetricFamily("hjepa_count", text, labels=["node", "name"])
     subscribers = GaugeMetricFamily("hjepa_subscribers", "Who listens to a topic now.", labels=["node", "topic"])
     late = GaugeMetricFamily("hjepa_tick_late_max_seconds", "The latest tick of the driver's loop.", labels=["node"])
+    text = "What the level does about surprise: 0 nothing, 1 re-plan, 2 mode 1, 3 abandon, 4 hold."
+    grade = GaugeMetricFamily("hjepa_surprise_grade", text, labels=["node"])
+    text = "Share of normal strokes in which surprise ever gets as high as at the latest look."
+    likely = GaugeMetricFamily("hjepa_surprise_p", text, labels=["node"])
     for node, status in found.items():
         for name, count in sorted(status.counts.items()):
             if name.startswith(_SUBSCRIBERS):
                 subscribers.add_metric([node, name.removeprefix(_SUBSCRIBERS)], count)
             elif name == _LATEST_US:
                 late.add_metric([node], count / 1e6)
+            elif name == _GRADE:
+                grade.add_metric([node], count)
+            elif name == _PPM:
+                likely.add_metric([node], count / 1e6)
             else:
                 counts.add_metric([node, name], count)
-    yield from (counts, subscribers, late)
+    yield from (counts, subscribers, late, grade, likely)
 
 
 def _decisions(found: dict[str, Status]) -> Iterator[Metric]:

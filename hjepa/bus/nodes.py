@@ -23,8 +23,8 @@ from hjepa.bus.node import BusConfig, Context, Node, Reply
 from hjepa.bus.topics import Empty, Energies, ReachRequest, Reset, Weights
 from hjepa.errors import ConfigError, LinkError, WireError
 from hjepa.handover import Handover
-from hjepa.protocols import Considers, Explains, HighLevel, LowLevel, Repeats, Tunes, Weighs
-from hjepa.types import Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
+from hjepa.protocols import Considers, Explains, HighLevel, LowLevel, Repeats, Senses, Tunes, Weighs
+from hjepa.types import GRADES, Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState
 
 RECONNECTED_S = 0.2  # twice the time within which zmq connects again
 
@@ -186,7 +186,7 @@ class LowNode(Level):
         super().__init__("low", config, context, stopwatch_ns)
         self.low = low
         self.plans, self.commands = self._publish_on("plan"), self._publish_on("command")
-        self.considered = self._publish_on("considered")
+        self.considered, self.surprise = self._publish_on("considered"), self._publish_on("surprise")
         self.goals = self._subscribe_to("goal", conflate=False)
         self.reach = self.party.replier("reachability")
         self._inputs[self.goals.socket] = self._hear_goals
@@ -270,6 +270,7 @@ class LowNode(Level):
             if isinstance(self.low, Explains):
                 plan = self.low.explain()._replace(plan_ms=ms)
             self.plans.send("plan", plan, stamp_ns=self.now_ns(), answers=message.header.sequence)
+            self._tell_surprise(message)
             self._tell(message)
 
     def _tell(self, message: Message) -> None:
@@ -280,6 +281,17 @@ class LowNode(Level):
                 self.considered.send(
                     "considered", told, stamp_ns=message.header.stamp_ns, answers=message.header.sequence
                 )
+
+    def _tell_surprise(self, message: Message) -> None:
+        """How surprising the latest look was; stamped as its observation is."""
+        alarm = self.low.sensed() if isinstance(self.low, Senses) else None
+        if alarm is None:
+            return
+        if alarm.grade > self.counts["surprise.grade"]:
+            self.counts[f"surprise.{GRADES[alarm.grade]}"] += 1
+        self.counts["surprise.grade"] = alarm.grade
+        self.counts["surprise.p_ppm"] = round(1e6 * alarm.sensed.p)
+        self.surprise.send("surprise", alarm, stamp_ns=message.header.stamp_ns, answers=message.header.sequence)
 
     def _goal_for(self, observation: Observation) -> Goal | None:
         """The goal in force, unless it has been for too long: then nothing is planned, and the driver brakes."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hjepa.errors import LinkError, nearest
 from hjepa.types import (
+    Alarm,
     Array,
     Considered,
     Goal,
@@ -167,6 +168,7 @@ TOPICS = {
         # for viewers: nothing is made or sent unless somebody listens
         Topic("weighed", "high", ("weighed",), "with goals, if heard"),
         Topic("considered", "low", ("considered",), "with plans, if heard"),
+        Topic("surprise", "low", ("surprise",), "with plans, of a level that watches"),
     )
 }
 FOR_VIEWERS = ("weighed", "considered")  # no part of what a level does: replays leave them out
@@ -252,6 +254,7 @@ KINDS: dict[str, Schema] = {
         | {"before_s": (F8, "C S"), "contact_m": (F8, "C 3"), "landing_xy_m": (F8, "C 2")},
         finite=False,
     ),
+    "surprise": Schema(Alarm),
 } | {
     name: Schema(Empty)
     for name in ("pass", "start", "get_outcome", "get_status", "get_time", "get_record", "hold", "rearm", "arm", "stop")

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from hjepa.cli import files, options, play, quick
+from hjepa.cli import files, options, play, quick, surprised
+from hjepa.errors import ConfigError
 from hjepa.evaluation.metrics import summarise
 from hjepa.evaluation.results import Played, write_csv
 from hjepa.tasks.catalog import Asked
@@ -31,6 +32,9 @@ def demo(
     log: Annotated[
         Path | None, typer.Option("--log", metavar="FILE", help="Record all messages (.mcap); see `hjepa bus`.")
     ] = None,
+    surprise: Annotated[
+        bool, typer.Option("--surprise", help="In every other stroke the shuttle jumps: see the robot react.")
+    ] = False,
     small: quick.Quick = False,
     clock: options.Clock = None,
     robot: options.RobotOrFile = None,
@@ -59,6 +63,9 @@ def demo(
         other.task.demo(other.config, Asked(out=out, video=video, processes=processes, gui=gui))
         return
     options.badminton_only(seconds=seconds)
+    if surprise and processes:
+        raise ConfigError("demo --surprise: plays in one process; allowed: without --processes")
+    strokes = strokes or (surprised.STROKES if surprise and not small else None)
     changes = options.changes(
         sets,
         robot__name=robot,
@@ -80,9 +87,11 @@ def demo(
     with play.judging(console) as judging:
         system.starts(judging=judging)
     begun = time.monotonic()
-    over_bus = processes or log is not None or system.two_levels
+    over_bus = processes or log is not None or surprise or system.two_levels
+    tricks = surprised.tricks(system.config.task.strokes, system.config.task.seed) if surprise else []
+    changed: dict[str, Any] = {"disturbances": tricks} if tricks else {}
     source = (
-        api.play_bus(system, processes=processes, gui=gui, log=log)
+        api.play_bus(system, processes=processes, gui=gui, log=log, **changed)
         if over_bus
         else api.play(system, record=True, gui=gui)
     )
@@ -95,6 +104,8 @@ def demo(
         classifier_accuracy=reference.classifier_accuracy,
         humans_entropy=reference.humans_entropy,
     )
+    if surprise:
+        surprised.show(console, tricks, kept)
     play.print_summary(console, summary, (system.config.low.latency_ms, system.config.high.latency_ms))
     with files.whole(out) as folder:
         (folder / "summary.json").write_text(summary.to_json(), encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hjepa.errors import DataError
-from hjepa.types import Array
+from hjepa.types import Alarm, Array
 
 Point = tuple[float, float]
 NAN = math.nan
@@ -64,6 +64,7 @@ class Recording(NamedTuple):
     times_s: Array  # (T,) from the launch
     q_rad: Array  # (T, J)
     shuttle_m: Array  # (T, 3)
+    alarms: tuple[Alarm, ...] = ()  # every look of a low level that watches, in order
 
 
 class Played(NamedTuple):

@@ -80,6 +80,11 @@ class SlowContext:
         self._flight = torch.zeros_like(self._flight)
         self._set()
 
+    def doubted(self) -> None:
+        """The flight under way made no sense: what it said counts for nothing."""
+        self._flight = torch.zeros_like(self._flight)
+        self._set()
+
     def learn(self, z: Tensor, m: Tensor, to_go_s: Tensor, outcome: Tensor) -> None:
         """One stroke: z (1, Z), m (1, M), to go (1, 1), and what followed (1, E).
 

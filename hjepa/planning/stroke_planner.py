@@ -48,9 +48,21 @@ from hjepa.planning.objectives import (
 )
 from hjepa.planning.programs import Fused, LowPrograms, plain
 from hjepa.planning.protocols import Plan, Planner
+from hjepa.planning.reacting import Reacting
 from hjepa.planning.starts import Ranked, Ready, Starts, passed
 from hjepa.planning.tuned import check_weights
-from hjepa.types import NS, Array, Considered, Goal, JointTrajectory, MotorPlan, Observation, RobotSpec
+from hjepa.types import (
+    MODE_1,
+    NS,
+    Alarm,
+    Array,
+    Considered,
+    Goal,
+    JointTrajectory,
+    MotorPlan,
+    Observation,
+    RobotSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class LowPlanConfig:
     accept_margin: float = 0.0
     alarm_energy: float = 8.0  # above this the proposals are asked again, and points far around them
     strayed: int = 48  # such points
+    lost_energy: float = 150.0  # a plan for a flight that began in its midst is let go above this
     freeze_s: float = 0.06  # nearer to the event than this the latent stays
     valid_s: float = 0.5
     search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
@@ -95,14 +108,15 @@ class StrokePlanner:
         context: SlowContext | None = None,
         programs: LowPrograms | None = None,
         body: Body | None = None,
+        reacting: Reacting | None = None,
     ) -> None:
         """term: what a goal asks for, if not its embedding; flop: operations per scored candidate, for the record;
         context: what learns from past strokes (None: the nominal world for ever); programs: what the level computes
         with these weights and the robot's limits (None: plainly); body: what they keep off itself, the net and people
-        (None: nothing)."""
+        (None: nothing); reacting: what is done about surprise (None: nobody watches)."""
         self.level, self.starts, self.spec = level, Starts(proposal), spec
         self.term, self.flop, self.context = term, flop, context
-        self.config, self.weights = config, weights
+        self.config, self.weights, self.reacting = config, weights, reacting or Reacting(None, level, spec)
         self._scale = weights.tensor(level.codec.low.device)
         self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
@@ -119,7 +133,8 @@ class StrokePlanner:
         self.planner.reset(seed)
         self.starts.reset(seed)
         if self.context is not None:
-            self.context.landed()
+            (self.context.doubted if self.reacting.alarmed else self.context.landed)()
+        self.reacting.reset()
         self.avoid(np.zeros((0, 6)))
         self._committed: Committed | None = None
         self._energy = float("nan")  # that the latest search ended at
@@ -159,6 +174,15 @@ class StrokePlanner:
         """Outcome embedding (1, E) that the latest decision expects; None before the first."""
         self.explain()
         return self._expected
+
+    def sensed(self) -> Alarm | None:
+        """How surprising the latest look was; None if it has been asked for already, or nobody watches."""
+        return self.reacting.told()
+
+    @property
+    def _searching(self) -> bool:
+        """Whether the model is trusted to search with (mode 2)."""
+        return self.config.search and self.reacting.acting < MODE_1
 
     def considered(self) -> Considered | None:
         """The latest plan beside mode 1's proposals; None if it has been asked for already."""
@@ -221,24 +245,47 @@ class StrokePlanner:
         """As if nobody stood in the way of it."""
         self._learn()
         self._began, self.scored, self._tally = time.monotonic(), (), 0
-        if int(observation.tracker_mask.sum()) < self.config.min_samples and self._committed is None:
-            return None
+        observation = self.reacting.believed(observation)
+        if self._blind(observation):
+            return self._wait(observation)
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
-        if old and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS:
+        late = old is not None and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS
+        if old and late and not self.reacting.afresh:  # of a flight that broke off, no plan holds
             self._past = (old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
             z, joints = self._encode(observation)
+            if self.reacting.look(observation, z, old.event_ns if old else None):
+                observation = self.reacting.believed(observation)
+                if self._blind(observation) or self.reacting.given_up:
+                    return self._wait(observation)
+                z, joints = self._encode(observation)
             self._look = Look(z, observation.stamp_ns)
             g = self._tensor(goal.candidates if self.config.joint else goal.embedding[None])
             situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
             residual = self._residual(situation, self.term(goal) if self.term else None)
-            found = self._search(residual, z, g, joints, old, observation.stamp_ns)
+            fresh, self.reacting.afresh = self.reacting.afresh, False
+            found = self._search(residual, z, g, joints, None if fresh else old, observation.stamp_ns)
+        if self.reacting.let_go(found.energy > self.config.lost_energy):
+            return self._wait(observation)
         self._decided = Decided(goal.id, observation.stamp_ns, residual, z, g[:1], joints, found)
         self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
+
+    def _blind(self, observation: Observation) -> bool:
+        """Whether too little is seen, of a stroke or of the flight that is believed now, to plan anything."""
+        few = int(observation.tracker_mask.sum()) < self.config.min_samples
+        return few and (self._committed is None or self.reacting.since_ns is not None)
+
+    def _wait(self, observation: Observation) -> JointTrajectory | None:
+        """Without a plan: go on as commanded, or away from a stroke that is given up."""
+        old, c = self._committed, self.config
+        if self.reacting.given_up:
+            self._committed = self._look = None
+            return self.reacting.retreat(old.command if old else None, observation, c.latency_s, c.valid_s)
+        return self._keep(old, observation.stamp_ns) if old else None
 
     def objective(self, observation: Observation, goal: Goal) -> Scorer:
         """The energy that `plan` would minimise for the goal now; nothing is decided. Its x is a plan's latent and
@@ -281,7 +328,7 @@ class StrokePlanner:
         """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
         the measured ones; the slot at the event itself is left out, as it may still belong to the incoming flight."""
         since_s = (observation.stamp_ns - done.event_ns) / NS
-        if self.context is None or self._look is None or since_s < self.config.look_back_s:
+        if self.context is None or self._look is None or since_s < self.config.look_back_s or self.reacting.alarmed:
             return
         look, self._look = self._look, None
         first = int(np.searchsorted(observation.tracker_stamp_ns, done.event_ns))
@@ -309,7 +356,7 @@ class StrokePlanner:
     ) -> Found:
         """What to do now: a new latent, or the one in force."""
         c = self.config
-        if old is None or not c.search:
+        if old is None or not self._searching:
             return self._first(residual, z, g, joints, stamp_ns)
         warm = passed(torch.cat([old.x[None], old.spares[1 : c.starts]]), stamp_ns - old.stamp_ns)
         residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
@@ -332,7 +379,7 @@ class StrokePlanner:
         c = self.config
         proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
         residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
-        if not c.search:
+        if not self._searching:
             rows = residual(proposals[:1])[0]
             return Found(proposals[0], float(energy[0]), half_square(rows[-self._own :]), proposals[:1], residuals=rows)
         half = c.first_iterations // 2  # all starts go half the way, the better ones the rest

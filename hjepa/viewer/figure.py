@@ -217,8 +217,16 @@ def paint_ribbon(draw: ImageDraw.ImageDraw, motion: Motion, f: int) -> None:
             draw.polygon(quad, fill=(255, 214, 150, int(105 * strength)))
 
 
-def paint_trail(draw: ImageDraw.ImageDraw, motion: Motion, f: int, contact_s: float, beyond_net: bool) -> None:
-    """Fading path of the shuttle on one side of the net: sky blue as it comes, yellow as it goes."""
+def paint_trail(
+    draw: ImageDraw.ImageDraw,
+    motion: Motion,
+    f: int,
+    contact_s: float,
+    beyond_net: bool,
+    alarmed_s: float = math.inf,
+) -> None:
+    """Fading path of the shuttle on one side of the net: sky blue as it comes, yellow as it goes; red where it came as
+    nobody had expected."""
     now = motion.at_s[f]
     last = int(np.searchsorted(motion.grid_s, now))
     first = max(0, last - int(TRAIL_S / GRID_S))
@@ -228,7 +236,8 @@ def paint_trail(draw: ImageDraw.ImageDraw, motion: Motion, f: int, contact_s: fl
         if (motion.trail_x_m[s] > 0) != beyond_net or not np.isfinite(motion.trail[[s, e]]).all():
             continue
         strength = (s - first) / max(1, last - first)
-        colour = paint.YELLOW if motion.grid_s[s] >= contact_s else paint.SKY
+        gone, odd = motion.grid_s[s] >= contact_s, motion.grid_s[s] >= alarmed_s
+        colour = paint.YELLOW if gone else paint.RED if odd else paint.SKY
         draw.line(_xy(motion.trail[[s, e]]), fill=(*colour, int(45 + 205 * strength)), width=round(2 + 6 * strength))
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from PIL import Image, ImageDraw
 
 from hjepa.tasks.badminton import court
+from hjepa.types import GRADES
 from hjepa.viewer import paint
 from hjepa.viewer.scene import StrokeScene
 
@@ -115,6 +116,28 @@ def map_panel(done: Sequence[StrokeScene], current: StrokeScene | None) -> Image
     returned = sum(scene.returned for scene in done)
     end = _text(draw, 15, 207, f"{returned}/{len(done)}", 18, (*paint.WHITE, 255), True)
     _text(draw, end + 7, 206, "returned", 13, FAINT)
+    return image.reduce(SCALE)
+
+
+RAREST = 1e-3  # p at which the bar of surprise is full
+_GRADE_COLOURS = (paint.SKY, paint.YELLOW, paint.ORANGE, paint.RED, paint.RED)
+
+
+@lru_cache(maxsize=64)
+def surprise_panel(score: float, p: float, grade: int) -> Image.Image:
+    """Upper left: how surprising the latest look was (the rarer in normal play, the longer the bar), and what is done
+    about it."""
+    image, draw = _panel(270, 84)
+    colour = _GRADE_COLOURS[grade]
+    _text(draw, 16, 26, "SURPRISE", 11, FAINT, True)
+    width = paint.font(13 * SCALE, True).getlength(GRADES[grade]) / SCALE + 18
+    _badge(draw, 270 - 14 - width, 27, GRADES[grade], colour)
+    share = min(1.0, math.log(max(p, RAREST)) / math.log(RAREST))
+    draw.rounded_rectangle([SCALE * v for v in (16, 38, 254, 50)], 5 * SCALE, fill=(60, 72, 88, 255))
+    if share > 0.02:
+        draw.rounded_rectangle([SCALE * v for v in (16, 38, 16 + 238 * share, 50)], 5 * SCALE, fill=(*colour, 255))
+    _text(draw, 16, 71, f"score {score:.1f}", 12, SOFT)
+    _text(draw, 110, 71, f"p {p:.3f}", 12, SOFT)
     return image.reduce(SCALE)
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from hjepa.evaluation.results import Recording, StrokeResult
 from hjepa.tasks.kinematics import joint_frames
-from hjepa.types import Array, RobotSpec
+from hjepa.types import NS, Alarm, Array, RobotSpec, Sensed
 
 NOWHERE = (math.nan, math.nan)
 REST_S = 0.7
+PEAK_S = 0.5  # a look takes a frame or two: how long a surprising one is shown
 GRIP_M = 0.525  # racket centre to butt, along the shaft
 
 
@@ -41,6 +42,19 @@ class StrokeScene:
     chosen: str = ""  # shot the robot chose
     racket_speed_m_s: float = math.nan
     plan_ms: float = math.nan
+    alarms: tuple[Alarm, ...] = ()  # how surprised the low level was, look by look
+
+    def alarm(self, now_s: float) -> Alarm | None:
+        """What is shown at an instant: the most surprising look of the last PEAK_S, or the latest one, and the grade of
+        the latest; None before the first."""
+        past = [a for a in self.alarms if a.sensed.stamp_ns <= now_s * NS]
+        recent = [a.sensed for a in past if a.sensed.stamp_ns > (now_s - PEAK_S) * NS] or [a.sensed for a in past[-1:]]
+        return Alarm(min(recent, key=_p), past[-1].grade) if past else None
+
+    @property
+    def alarmed_s(self) -> float:
+        """When the low level first did anything about surprise; inf: never."""
+        return min((a.sensed.stamp_ns / NS for a in self.alarms if a.grade), default=math.inf)
 
     @property
     def landing_error_m(self) -> float:
@@ -83,7 +97,12 @@ def scene_of(spec: RobotSpec, result: StrokeResult, recording: Recording) -> Str
         chosen=result.commanded_type,
         racket_speed_m_s=result.racket_speed_m_s,
         plan_ms=result.plan_ms,
+        alarms=recording.alarms,
     )
+
+
+def _p(sensed: Sensed) -> float:
+    return sensed.p
 
 
 def frame_times(scene: StrokeScene, rate_hz: float, slow: float = 1.0, slow_window_s: float = 0.12) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from hjepa.errors import DataError
+from hjepa.types import Alarm
 from hjepa.viewer import figure, hud, marks
 from hjepa.viewer.camera import Camera
 from hjepa.viewer.scene import StrokeScene, frame_times
@@ -54,6 +55,7 @@ class Film:
             phase = 2 if landed else 1 if now >= scene.contact_s else 0
             is_slow = f + 1 < len(at_s) and at_s[f + 1] - now < 0.9 / self.rate_hz
             self._panels(picture, scene, phase, charts[landed], is_slow)
+            self._surprise(picture, scene.alarm(float(now)))
             yield np.asarray(picture)
         self.done.append(scene)
 
@@ -66,7 +68,7 @@ class Film:
         if scene.hit and now >= scene.contact_s:
             marks.paint_predicted(draw, self.camera, scene)
         marks.paint_landing(draw, self.camera, scene, now)
-        figure.paint_trail(draw, motion, f, scene.contact_s, beyond_net=True)
+        figure.paint_trail(draw, motion, f, scene.contact_s, True, scene.alarmed_s)
         shuttle_beyond = motion.shuttle_x_m[f] > 0
         if shuttle_beyond:
             figure.paint_shuttle(draw, motion, f, focal)
@@ -76,7 +78,7 @@ class Film:
             canvas.paste(net, behind_net, net)
         figure.paint_beam(draw, motion, f)
         shuttle_behind = not shuttle_beyond and motion.shuttle_depth[f] > motion.racket_depth[f]
-        figure.paint_trail(draw, motion, f, scene.contact_s, beyond_net=False)
+        figure.paint_trail(draw, motion, f, scene.contact_s, False, scene.alarmed_s)
         if shuttle_behind:
             figure.paint_shuttle(draw, motion, f, focal)
         figure.paint_ribbon(draw, motion, f)
@@ -124,6 +126,12 @@ class Film:
         if is_slow:
             label = hud.tag(f"slow motion x{self.slow:g}")
             picture.paste(label, (18, bottom - label.height), label)
+
+    @staticmethod
+    def _surprise(picture: Image.Image, alarm: Alarm | None) -> None:
+        if alarm is not None:
+            panel = hud.surprise_panel(round(alarm.sensed.score, 1), round(alarm.sensed.p, 4), alarm.grade)
+            picture.paste(panel, (18, 18), panel)
 
 
 def _overlap(a: Box, b: Box | None) -> Box | None:

@@ -120,6 +120,12 @@ def test_two_levels_are_shown_over_the_bus_and_others_are_not(system: Path) -> N
     assert BUS == [False, True]
 
 
+def test_surprises_are_not_told_to_another_process(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("demo", "--surprise", "--processes", "--out", "a") == 2
+    assert "demo --surprise: plays in one process" in capsys.readouterr().err
+    assert not (system / "a").exists()
+
+
 def test_a_failure_on_the_way_writes_nothing(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("demo", "--strokes", "2", "--seed", "13") == 2
     assert capsys.readouterr().err == "hjepa: feed row 14: this stroke cannot be flown\n"

@@ -30,7 +30,18 @@ from hjepa.bus.topics import (
     address,
 )
 from hjepa.errors import LinkError, WireError
-from hjepa.types import Considered, Goal, JointTrajectory, Launch, MotorPlan, Observation, RobotState, Weighed
+from hjepa.types import (
+    Alarm,
+    Considered,
+    Goal,
+    JointTrajectory,
+    Launch,
+    MotorPlan,
+    Observation,
+    RobotState,
+    Sensed,
+    Weighed,
+)
 
 J, K, H, D = 3, 64, 5, 4
 OBSERVATION = Observation(
@@ -85,6 +96,7 @@ VALUES = {
     "considered": Considered(
         4, 5, *np.ones((2, 3)), *np.ones((2, 3, J)), np.ones((3, 1)), np.zeros((3, 3)), np.zeros((3, 2)), float("nan")
     ),
+    "surprise": Alarm(Sensed(7, 12.5, 0.003, "flight"), 2),
     "ledger": Ledger(1, 2, 3, 4, 5, 6, 7, False),
     "handled": Handled("goal", 5, 6, 7, np.array([1, 2]), np.zeros(3, dtype=np.uint8), np.array([9])),
 } | {kind: Empty() for kind, schema in KINDS.items() if schema.cls is Empty}

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hjepa import stroke
-from hjepa.types import NS, Array, Goal, MotorPlan, Observation, RobotSpec
+from hjepa.types import NS, Alarm, Array, Goal, MotorPlan, Observation, RobotSpec
 from hjepa.viewer.live import paths
 
 TRAIL_S = 1.2
 NOWHERE_3 = np.full(3, np.nan)
 NOWHERE_2 = np.full(2, np.nan)
-TOPICS = ("observation", "goal", "plan", "command", "ledger", "status", "weighed", "considered")
+TOPICS = ("observation", "goal", "plan", "command", "ledger", "status", "weighed", "considered", "surprise")
 _NONE_3 = np.zeros((0, 3))
 
 
@@ -56,6 +56,7 @@ class Snapshot:
     slowest_ms: float = float("nan")  # plan of this stroke
     candidates: int = 0
     surprise: float = float("nan")
+    alarm: Alarm | None = None  # of the latest look in this stroke
     commands: int = 0  # since the viewer listens
     late: int = 0  # of them
     drops: Mapping[str, int] = field(default_factory=dict)  # by reason, since the viewer listens
@@ -132,6 +133,7 @@ class Reducer:
             slowest_ms=self._slowest_ms,
             candidates=plan.candidates if plan else 0,
             surprise=self._surprise,
+            alarm=self._alarm,
             commands=self._commands,
             late=self._late + counts["command.started_late"],
             drops=drops,
@@ -149,6 +151,7 @@ class Reducer:
         self._goal: Goal | None = None
         self._plan: MotorPlan | None = None
         self._slowest_ms = float("nan")
+        self._alarm: Alarm | None = None
         self._shots: tuple[Shot, ...] = ()
         self._fan: tuple[Array, ...] = ()
         self._fan_energies = np.zeros(0)
@@ -192,6 +195,9 @@ class Reducer:
         rows = zip(names, weighed.target_xy_m, weighed.energies, weighed.reach)
         shots = [Shot(name, xy, float(e), float(r), k == chosen) for k, (name, xy, e, r) in enumerate(rows)]
         self._shots = tuple(sorted(shots, key=lambda shot: shot.energy if np.isfinite(shot.energy) else np.inf))
+
+    def _on_surprise(self, alarm: Alarm) -> None:
+        self._alarm = alarm
 
     def _on_considered(self, told: Any) -> None:
         if np.isfinite(told.surprise):

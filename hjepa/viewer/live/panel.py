@@ -12,6 +12,7 @@ import numpy as np
 import viser
 
 from hjepa.errors import HjepaError
+from hjepa.types import GRADES, Alarm
 from hjepa.viewer.live.frames import Shot, Snapshot
 from hjepa.viewer.live.paths import shades
 from hjepa.viewer.live.source import SPEEDS, Source
@@ -179,11 +180,21 @@ def _loop(now: Snapshot) -> str:
     rows = [
         ("plan, slowest", f"{_number(now.plan_ms, 1)}, {_number(now.slowest_ms, 1)} ms"),
         ("deadlines missed", f"{now.late} of {now.commands} commands"),
+        ("surprise", _alarm(now.alarm)),
         ("surprise, last stroke", _number(now.surprise, 2)),
         ("dropped", ", ".join(f"{escape(name)} {n}" for name, n in sorted(now.drops.items())) or "nothing"),
     ]
     rows += [(f"node {escape(node)}", escape(state)) for node, state in sorted(now.states.items())]
     return _rows(rows)
+
+
+def _alarm(alarm: Alarm | None) -> str:
+    """Score, p and what is done about it."""
+    if alarm is None:
+        return "-"
+    colour = "inherit" if alarm.grade == 0 else "#e69f00"
+    text = f"{alarm.sensed.score:.1f}, p {alarm.sensed.p:.3f}, {GRADES[alarm.grade]}"
+    return f"<span style='color:{colour}'>{text}</span>"
 
 
 def _rows(rows: Sequence[tuple[str, str]]) -> str:
