@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,13 +63,13 @@ APART = {("launch",), ("deploy", "run"), ("bench", "loop"), ("view",), ("tune",)
 UNTIL_INTERRUPTED = {("bus", "metrics")}  # no option ends them
 FINDINGS = {("doctor",): {0, 1}}  # exit codes that say something of this machine
 # Verbs that leave nothing a later command reads: where one reader has run such a command, the next ones need not.
-ALIKE = LIVE - {("bus", "record")} | {
-    ("launch",),
-    ("robots", "check"),
-    ("robots", "list"),
-    ("doctor",),
-    ("bus", "stats"),
-}
+ALIKE = LIVE - {("bus", "record")} | {("robots", "check"), ("robots", "list"), ("doctor",), ("bus", "stats")}
+ALIKE |= {("launch",), ("bench", "loop"), ("view",)}
+ALIKE |= {("plot",), ("eval",), ("forecast",)}  # what these write is for the eye: no command of another page reads it
+KEPT_FOR = {("tune",): "researcher"}  # verbs that take long: left to the reader who goes on with what they make
+# Options that say how much or which, as numbers: a quick run shrinks what they count, and any seed is as good.
+SIZES = {"--seed", "--episodes", "--strokes", "--trials", "--workers", "--points", "--minutes"}
+SIZE_KEYS = ("task.seed=", "task.strokes=")
 
 
 def two_hosts(words: Words) -> bool:
@@ -117,10 +118,15 @@ def why_not(words: Words) -> str:
     return next((reason for reason, fits in RULES if fits(words)), "")
 
 
+@cache
+def command_line() -> Any:
+    """The parser of all verbs, which takes a while to make."""
+    return typer.main.get_command(app)
+
+
 def verb_of(words: Words) -> tuple[tuple[str, ...], Any]:
     """The verb that words after `hjepa` name, and how it is parsed."""
-    parser: Any = typer.main.get_command(app)
-    at = 0
+    parser, at = command_line(), 0
     while hasattr(parser, "commands"):
         rest = words[at:]
         spelt = parser.spelt(rest) if hasattr(parser, "spelt") else rest  # hjepa config CONFIG
@@ -147,13 +153,20 @@ def as_run(words: Words) -> Words:
 def key_of(words: Words) -> str:
     """Commands with the same key do the same but for numbers, which a quick run shrinks anyway."""
     numbers = re.compile(r"^(.*=)?-?\d+(\.\d+)?$")
-    parts = [numbers.sub(r"\1#", w) for w in spread_sets(words) if w not in ("badminton", "--quick")]
-    return " ".join(parts)
+    spread = spread_sets(words)
+    sizes = {k for k, w in enumerate(spread) if w in SIZES or (w == "--set" and spread[k + 1].startswith(SIZE_KEYS))}
+    kept = [w for k, w in enumerate(spread) if not {k, k - 1} & sizes]
+    return " ".join(numbers.sub(r"\1#", w) for w in kept if w not in ("badminton", "--quick"))
 
 
 def runs_alike(words: Words) -> bool:
     """Whether it makes no difference which reader runs it."""
     return not why_not(words) and words[0] == "hjepa" and verb_of(words[1:])[0] in ALIKE
+
+
+def kept_for(words: Words) -> str:
+    """The reader that alone runs it; nothing: any that meets it."""
+    return "" if why_not(words) or words[0] != "hjepa" else KEPT_FOR.get(verb_of(words[1:])[0], "")
 
 
 def free_port() -> int:
@@ -197,8 +210,8 @@ class Reader:
         self.rest()
 
     def follow(self, lines: Sequence[Command], before: Sequence[Command] = ()) -> Iterator[Ran]:
-        """Run what can be run, each command once, in order. before: what other readers run."""
-        done = {key_of(line.words) for line in before if runs_alike(line.words)}
+        """Run what can be run, each command once, in order. before: what other readers run for this one too."""
+        done = {key_of(line.words) for line in before}
         for line in lines:
             if why_not(line.words) or (key_of(line.words) in done and not line.into):
                 continue
