@@ -164,6 +164,22 @@ def runs_alike(words: Words) -> bool:
     return not why_not(words) and words[0] == "hjepa" and verb_of(words[1:])[0] in ALIKE
 
 
+def asks_a_graph(words: Words) -> bool:
+    """Whether a graph has to run beside it."""
+    verb, _ = verb_of(words[1:])
+    return verb in LIVE or (verb == ("bus", "stats") and len(words) == 3) or "--bus" in words
+
+
+def wanted_alive(left: Sequence[Command]) -> bool:
+    """Whether one that runs is asked again before a command that needs the cores for itself."""
+    for words in (line.words for line in left if line.words[0] == "hjepa"):
+        if asks_a_graph(words):
+            return True
+        if verb_of(words[1:])[0] in APART:
+            return False
+    return False
+
+
 def kept_for(words: Words) -> str:
     """The reader that alone runs it; nothing: any that meets it."""
     return "" if why_not(words) or words[0] != "hjepa" else KEPT_FOR.get(verb_of(words[1:])[0], "")
@@ -212,19 +228,24 @@ class Reader:
     def follow(self, lines: Sequence[Command], before: Sequence[Command] = ()) -> Iterator[Ran]:
         """Run what can be run, each command once, in order. before: what other readers run for this one too."""
         done = {key_of(line.words) for line in before}
+        left: list[Command] = []
         for line in lines:
-            if why_not(line.words) or (key_of(line.words) in done and not line.into):
-                continue
-            done.add(key_of(line.words))
+            if not why_not(line.words) and (key_of(line.words) not in done or line.into):
+                left.append(line)
+                done.add(key_of(line.words))
+        while left:
+            line = left.pop(0)
             began, began_s = _cpu_s(), time.monotonic()
             try:
                 said, wrong = self.run(line)
             except (subprocess.TimeoutExpired, AssertionError) as error:
                 said, wrong = "", f"{type(error).__name__}: {error}"
-            cpu_s = _cpu_s() - began
+            cpu_s, wall_s = _cpu_s() - began, time.monotonic() - began_s
+            if not wanted_alive(left):
+                self.rest()  # who plays for nobody keeps the cores from others
             if cpu_s > LIMIT_S:
                 wrong = wrong or f"{cpu_s:.0f} s of processor time; allowed: {LIMIT_S:.0f}"
-            yield Ran(f"{line.page}: {line.text}", said, wrong, cpu_s, time.monotonic() - began_s)
+            yield Ran(f"{line.page}: {line.text}", said, wrong, cpu_s, wall_s)
 
     def run(self, line: Command) -> tuple[str, str]:
         """(what it said, what went wrong)."""
@@ -237,7 +258,7 @@ class Reader:
             return done.stdout, done.stderr
         verb, _ = verb_of(words[1:])
         asked = as_run([word.replace("/run/user/1000", str(self.folder / "run")) for word in spread_sets(words[1:])])
-        live = verb in LIVE or (verb == ("bus", "stats") and len(words) == 3) or "--bus" in words
+        live = asks_a_graph(words)
         if live:
             self.watch()
         elif verb in APART:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hjepa.benches.host import Spread
     from hjepa.benches.loop import Loop
 
-QUICK_S = 6.0
+QUICK_S = 3.0
 Json = Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Also write the figures here.")]
 
 

@@ -30,6 +30,7 @@ from tests.documented import (
     key_of,
     runs_alike,
     verb_of,
+    wanted_alive,
     why_not,
 )
 
@@ -180,3 +181,17 @@ def test_links_of_the_documentation_point_to_files() -> None:
             if "://" not in target and not generated and not (page.parent / target).exists():
                 dead.append(f"{page.name}: {target}")
     assert not dead, dead
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted"),
+    [
+        ([], False),
+        (["hjepa config list", "hjepa bus list"], True),
+        (["mkdir there", "hjepa view", "hjepa bus list"], False),  # the view needs the cores
+        (["hjepa view --bus badminton-sim"], True),
+        (["hjepa bus stats run.mcap"], False),  # of a file
+    ],
+)
+def test_a_graph_plays_on_while_it_is_asked_again_before_another_needs_the_cores(left: list[str], wanted: bool) -> None:
+    assert wanted_alive([Command("", text) for text in left]) == wanted
