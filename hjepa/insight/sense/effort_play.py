@@ -96,7 +96,7 @@ def play(setting: Setting, config: Config, progress: Callable[[int, int], None])
     """Every stroke of the configuration with a setting, in lockstep."""
     c = setting.of(config)
     system = api.load(c)
-    starts = system.starts()
+    starts = system.starts(judging=progress)
     with closing(system.world()) as world:
         agent = Metered(system.agent(setting.agent))
         made = []

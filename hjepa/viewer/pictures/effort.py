@@ -30,17 +30,21 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel], says: str, note: str) -> Picture:
-    """Return rate over energy: left and up is better."""
-    with sheet("Effort and return", note, 6.6 * len(panels), 5.2) as figure:
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    """Return rate over energy, two panels in a row: left and up is better."""
+    rows, columns = -(-len(panels) // 2), min(2, len(panels))
+    with sheet("Effort and return", note, 6.6 * columns, 4.6 * rows + 0.6) as figure:
+        every = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in every[len(panels) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(every, panels, strict=False):
             _panel(axes, panel)
-    rows = [
-        {"panel": panel.title, "series": series, "setting": spot.name, **_cells(spot)}
+    cells = [
+        {"panel": panel.title, "of": panel.energy, "series": series, "setting": spot.name, **_cells(spot)}
         for panel in panels
         for series, spots in (*panel.curves.items(), ("beside", panel.beside))
         for spot in spots
     ]
-    return Picture("effort", figure, says, rows)
+    return Picture("effort", figure, says, cells)
 
 
 def _panel(axes: Axes, panel: Panel) -> None:
@@ -68,7 +72,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
         blank(axes, "nothing was returned")
         return
     axes.set_xlim(left=0.0)
-    axes.legend(loc="lower left", fontsize=8)
+    axes.legend(loc="best", fontsize=8)
 
 
 def _spot(axes: Axes, spot: Spot, colour: str, mark: str, name: str | None = None) -> None:
