@@ -50,7 +50,7 @@ class System:
     """A configuration brought to life. It is itself an Agent: `act` is the configured agent's."""
 
     def __init__(self, config: Config, acts: bool = True) -> None:
-        """acts: whether it will be asked to; a graph's conductor is not, and starts a second earlier."""
+        """acts: whether it will be asked to; where others act (the nodes of a graph), it is there a second earlier."""
         self.config, self.spec = config, load_spec(config.robot.name)
         self._world: SimulatedCourt | None = None
         self._starts: Starts | None = None
@@ -88,7 +88,7 @@ class System:
     @property
     def _acting(self) -> Agent:
         if self._agent is None:
-            raise ConfigError("this system was made for a graph whose nodes act; allowed: hjepa.load")
+            raise ConfigError("this system has no agent of its own to act; allowed: hjepa.load")
         return self._agent
 
     @property

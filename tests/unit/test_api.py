@@ -54,10 +54,10 @@ def test_missing_weights_name_the_file(name: str, tmp_path: Path) -> None:
         api.load(load("badminton", [f"agent.weights={tmp_path}", f"agent.name={name}"]))
 
 
-def test_a_conductor_s_system_builds_no_agent_and_says_so(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_does_not_act_builds_no_agent_and_says_so(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hjepa.build.build_agent", lambda *_: pytest.fail("an agent was built"))
     system = api.System(config(weights), acts=False)
-    with pytest.raises(ConfigError, match="a graph whose nodes act"):
+    with pytest.raises(ConfigError, match="no agent of its own"):
         system.act(tiny.flying(20))
 
 

@@ -95,7 +95,8 @@ def _stroke(row: list[Any]) -> Stroke:
 def play(setting: Setting, config: Config, progress: Callable[[int, int], None]) -> list[Stroke]:
     """Every stroke of the configuration with a setting, in lockstep."""
     c = setting.of(config)
-    system = api.load(c)
+    build.use_one_thread()
+    system = api.System(c, acts=False)
     starts = system.starts(judging=progress)
     with closing(system.world()) as world:
         agent = Metered(system.agent(setting.agent))
@@ -153,7 +154,8 @@ class Operations(NamedTuple):
 def operations(config: Config, name: str) -> Operations:
     """Counted while an agent of two levels plays the strokes of the configuration."""
     c = Setting("", name).of(config)
-    system = api.load(c)
+    build.use_one_thread()
+    system = api.System(c, acts=False)
     low = build.build_low(c, system.spec, name)
     # networks of its own: whoever else plays with the same weights is neither counted nor slowed down
     high = HighPlanner(copy.deepcopy(build.high_model(c)), TYPES, build.high_settings(c, name))
