@@ -48,6 +48,10 @@ RULES: list[tuple[str, Callable[[Words], bool]]] = [
     ("a program of others", lambda w: w[0] in NOT_OURS),
     ("several ranks or a cluster: test_ranks.py, test_spread_ray.py", lambda w: w[0] == "torchrun" or "--ray" in w),
     ("a benchmark of minutes to hours; that it starts is test_benches.py's", lambda w: w[0] == "python"),
+    (
+        "test_benches.py runs it, hogs and --json included",
+        lambda w: w[1:3] == ["bench", "loop"] and "--bundle" not in w,
+    ),
     ("needs a GPU", lambda w: "cuda" in w),
     ("moves a machine, a person must be present", lambda w: "--hardware" in w),
     ("a simulated robot is armed by its reset; arming is test_safety.py's", lambda w: w[1:3] == ["robots", "arm"]),

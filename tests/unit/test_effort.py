@@ -147,6 +147,12 @@ def test_processor_time_is_shared_by_the_decisions_that_were_made() -> None:
     assert found.low_ms.p50 == pytest.approx(2.0)
 
 
+def test_resamples_of_strokes_that_decided_nothing_are_left_out() -> None:
+    decided, silent = strokes([1.0, 1.0], [True, True])
+    found = effort_cost._cost(config.load("badminton"), "classical", [decided, silent._replace(low_ms=(), cpu_s=0.0)])
+    assert (found.cpu_ms.value, found.cpu_ms.lo, found.cpu_ms.hi) == pytest.approx((2.0, 2.0, 2.0))
+
+
 def test_the_operations_of_the_high_level_and_of_its_questions_are_counted(weights: Path) -> None:
     few = ["task.strokes=1", f"agent.weights={weights}"]
     counted = operations(config.load("badminton", few), "hjepa")

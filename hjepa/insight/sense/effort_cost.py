@@ -14,6 +14,7 @@ from hjepa.config import Config
 from hjepa.evaluation.metrics import Interval, Latency, cluster_bootstrap, latency
 from hjepa.insight.sense.asked import Table
 from hjepa.insight.sense.effort_play import Stroke, operations
+from hjepa.types import Array
 
 COUNTED, QUICK_COUNTED = 12, 1  # strokes in which the high level's operations are counted
 
@@ -68,8 +69,12 @@ def _per_decision(strokes: Sequence[Stroke], spent: Sequence[float]) -> Interval
     spent_by, made = np.array(spent), np.array([float(len(s.low_ms)) for s in strokes])
     if not (np.isfinite(spent_by).all() and made.any()):
         return Interval(math.nan, math.nan, math.nan)
-    rng = np.random.default_rng(0)
-    return cluster_bootstrap([s.match for s in strokes], lambda w: (w @ spent_by) / (w @ made), rng)
+
+    def mean(w: Array) -> Array:
+        decisions = w @ made
+        return (w @ spent_by) / np.where(decisions > 0, decisions, np.nan)  # a resample of strokes that decided nothing
+
+    return cluster_bootstrap([s.match for s in strokes], mean, np.random.default_rng(0))
 
 
 def _mean(values: Sequence[float]) -> float:
