@@ -1,6 +1,7 @@
 """pytest tests/unit/test_effort.py: the effort-return curve from made-up strokes, and parts that are kept."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hjepa.benches import host
 from hjepa.benches.energy import PackageMeter
 from hjepa.insight.sense import effort, effort_cost
 from hjepa.insight.sense.effort_curve import Costs, least_energy
-from hjepa.insight.sense.effort_play import Metered, Setting, Stroke, kept, operations
+from hjepa.insight.sense.effort_play import Bill, Metered, Setting, Stroke, kept, operations
 from hjepa.types import JointTrajectory, Observation
 from hjepa.viewer.pictures import effort as picture
 from tests import tiny
@@ -21,7 +22,7 @@ NAN = float("nan")
 def strokes(energies_j: list[float], returned: list[bool]) -> list[Stroke]:
     """Each of a match of its own."""
     return [
-        Stroke(str(k), str(k), True, won, won, j, 3.0, (1.0, 3.0), (2.0,), 5.0, 0.004, NAN)
+        Stroke(str(k), str(k), True, won, won, j, 0.6 * j, 3.0, (1.0, 3.0), (2.0,), 5.0, 0.004, NAN)
         for k, (j, won) in enumerate(zip(energies_j, returned, strict=True))
     ]
 
@@ -33,6 +34,7 @@ def test_energy_of_a_return_is_all_energy_over_all_returns() -> None:
     assert point.stroke_j.value == pytest.approx(250.0)
     assert point.return_j.value == pytest.approx(500.0)
     assert point.stroke_j.lo < 250.0 < point.stroke_j.hi
+    assert point.before_j.value == pytest.approx(150.0)
 
 
 def test_who_returns_nothing_has_no_energy_of_a_return() -> None:
@@ -124,6 +126,30 @@ class Doing:
         """No command, after some arithmetic."""
         np.linalg.svd(np.ones((60, 60)))
         return None
+
+
+class Moving:
+    """A world that spends 10 J a tick and is hit at the third."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+
+    def tick(self) -> int:
+        self.ticks += 1
+        return self.ticks
+
+    def outcome(self) -> SimpleNamespace:
+        return SimpleNamespace(effort_j=10.0 * self.ticks, contact_s=0.03 if self.ticks >= 3 else NAN)
+
+
+def test_energy_until_the_contact_is_noted_stroke_by_stroke() -> None:
+    world = Moving()
+    bill = Bill(world)  # type: ignore[arg-type]
+    assert [world.tick() for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert bill.before_j == 20.0
+    world.ticks = 0  # the next stroke
+    world.tick()
+    assert bill.before_j == 10.0
 
 
 def test_what_acting_costs_is_summed_over_a_stroke(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def _compared(parts: Mapping[str, list[Stroke]], curves: Mapping[str, Sequence[s
     }
 
 
-POINTS = ("setting", "returns", "returned", "energy of a stroke", "energy of a return")
+POINTS = ("setting", "returns", "returned", "energy of a stroke", "until the contact", "energy of a return")
 AGAINST = (
     "rival", f"{USUAL}: stroke's energy over its", f"{USUAL}: return's energy over its", f"{USUAL}: points ahead",
     "at its return rate: least energy of a stroke over its", "with",
@@ -104,7 +104,11 @@ def _tables(compared: Mapping[str, Any]) -> list[Table]:
     for title, found in compared.items():
         points: Mapping[str, Point] = found["points"]
         rows = [
-            [name, f"{p.returns} of {p.strokes}", _percent(p.returned), _joules(p.stroke_j), _joules(p.return_j)]
+            [
+                name,
+                f"{p.returns} of {p.strokes}",
+                *(_percent(p.returned), _joules(p.stroke_j), _joules(p.before_j), _joules(p.return_j)),
+            ]
             for name, p in points.items()
         ]
         made.append(Table(f"Effort and return, {title}", POINTS, rows))

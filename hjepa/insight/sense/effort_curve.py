@@ -24,6 +24,7 @@ class Point(NamedTuple):
     returns: int
     returned: Interval
     stroke_j: Interval  # mean energy of a stroke
+    before_j: Interval  # of it until the contact: the way there, which the planner weighs
     return_j: Interval  # all energy over all returns; infinite without one
 
 
@@ -53,6 +54,7 @@ class Costs:
         self.matches = [s.match for s in first]  # clusters of the bootstrap
         self.rows, self._seed = rows, seed
         self.energy_j = {name: np.array([s.effort_j for s in strokes]) for name, strokes in rows.items()}  # (N,)
+        self.before_j = {name: np.array([s.before_j for s in strokes]) for name, strokes in rows.items()}  # (N,)
         self.returned = {name: np.array([float(s.returned) for s in strokes]) for name, strokes in rows.items()}
 
     def point(self, name: str) -> Point:
@@ -63,6 +65,7 @@ class Costs:
             int(returned.sum()),
             rate(bool(flag) for flag in returned),
             self._interval(lambda w: _over(w @ energy, w.sum(1))),
+            self._interval(lambda w: _over(w @ self.before_j[name], w.sum(1))),
             self._interval(lambda w: _over(w @ energy, w @ returned)),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -26,7 +27,7 @@ from hjepa.insight import origin
 from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.spent import Spent
 from hjepa.planning.stroke_planner import StrokePlanner
-from hjepa.protocols import Agent, Reachability
+from hjepa.protocols import Agent, Reachability, World
 from hjepa.tasks.badminton.strokes import TYPES
 from hjepa.types import Decision, Goal, JointTrajectory, Observation
 
@@ -40,6 +41,7 @@ class Stroke(NamedTuple):
     hit: bool
     returned: bool
     effort_j: float  # sum over joints of |torque x speed| dt, to the end of the episode
+    before_j: float  # of it until the contact, or the plane's crossing on a miss: what the planner weighs
     racket_m_s: float  # at the contact; nan without one
     low_ms: tuple[float, ...]  # wall time of each decision
     high_ms: tuple[float, ...]
@@ -83,7 +85,7 @@ def kept(folder: Path, setting: Setting, config: Config, played: Callable[[], li
 
 def _key(config: Config) -> str:
     """Hash of what a part depends on."""
-    parts = (config.model_dump_json(), json.dumps(origin.weights(config, origin.levels(config))))
+    parts = (str(Stroke._fields), config.model_dump_json(), json.dumps(origin.weights(config, origin.levels(config))))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -99,7 +101,7 @@ def play(setting: Setting, config: Config, progress: Callable[[int, int], None])
     system = api.System(c, acts=False)
     starts = system.starts(judging=progress)
     with closing(system.world()) as world:
-        agent = Metered(system.agent(setting.agent))
+        agent, bill = Metered(system.agent(setting.agent)), Bill(world)
         made = []
         strokes = run(
             world,
@@ -113,9 +115,25 @@ def play(setting: Setting, config: Config, progress: Callable[[int, int], None])
             progress=progress,
         )
         for r, _ in strokes:
-            outcome = (r.id, r.match, r.feasible, r.hit, r.returned, r.effort_j, r.racket_speed_m_s)
+            outcome = (r.id, r.match, r.feasible, r.hit, r.returned, r.effort_j, bill.before_j, r.racket_speed_m_s)
             made.append(Stroke(*outcome, r.plan_ms_low, r.plan_ms_high, r.mflop, agent.cpu_s, agent.package_j))
     return made
+
+
+class Bill:
+    """The joint energy of a stroke until its contact, noted tick by tick while somebody plays in a world."""
+
+    def __init__(self, world: World) -> None:
+        self.before_j = 0.0
+        tick = world.tick
+
+        def noted() -> Observation:
+            seen, now = tick(), world.outcome()
+            if math.isnan(now.contact_s):
+                self.before_j = now.effort_j
+            return seen
+
+        world.tick = noted  # type: ignore[method-assign]
 
 
 class Metered:

@@ -71,8 +71,9 @@ def _panel(axes: Axes, panel: Panel) -> None:
     if not shown:
         blank(axes, "nothing was returned")
         return
-    axes.set_xlim(left=0.0)
-    axes.legend(loc="best", fontsize=8)
+    values = [spot.j[0] for spot in shown]
+    axes.set_xlim(0.85 * min(values), 1.15 * max(values))  # intervals may be endless
+    axes.legend(loc="lower left", fontsize=8)
 
 
 def _spot(axes: Axes, spot: Spot, colour: str, mark: str, name: str | None = None) -> None:
