@@ -50,12 +50,13 @@ LESSONS = 1000  # strokes that the classical agent plays for `bc`
 class System:
     """A configuration brought to life. It is itself an Agent: `act` is the configured agent's."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, acts: bool = True) -> None:
+        """acts: whether it will be asked to; where others act (the nodes of a graph), it is there a second earlier."""
         self.config, self.spec = config, load_spec(config.robot.name)
         self._world: SimulatedCourt | None = None
         self._starts: Starts | None = None
         self._feed: FeedTable | None = None
-        self._agent = self.agent(config.agent.name)
+        self._agent = self.agent(config.agent.name) if acts else None
         self._seen_ns = -1
 
     def agent(self, name: str) -> Agent:
@@ -75,7 +76,7 @@ class System:
 
     def reset(self, seed: int = 0) -> None:
         """A new stroke comes."""
-        self._agent.reset(seed)
+        self._acting.reset(seed)
         self._seen_ns = -1
 
     def act(self, observation: Observation) -> JointTrajectory | None:
@@ -83,7 +84,13 @@ class System:
         if observation.stamp_ns <= self._seen_ns:
             self.reset(self.config.task.seed)
         self._seen_ns = observation.stamp_ns
-        return self._agent.act(observation)
+        return self._acting.act(observation)
+
+    @property
+    def _acting(self) -> Agent:
+        if self._agent is None:
+            raise ConfigError("this system has no agent of its own to act; allowed: hjepa.load")
+        return self._agent
 
     @property
     def feed(self) -> FeedTable:

@@ -176,7 +176,7 @@ class Sensed(NamedTuple):
 
     stamp_ns: int  # of the observation
     score: float  # grows with surprise; comparable within one set of weights
-    p: float  # share of normal strokes in which the score ever gets so high (conformal: more than 0, at most 1)
+    p: float  # share of normal strokes in which surprise ever gets so high (conformal, its tail an exponential)
     cause: str  # whose expectation was broken most: 'flight', 'unseen', 'net', 'outcome'; '' nothing was expected yet
 
 

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,10 @@ RULES: list[tuple[str, Callable[[Words], bool]]] = [
     ("a program of others", lambda w: w[0] in NOT_OURS),
     ("several ranks or a cluster: test_ranks.py, test_spread_ray.py", lambda w: w[0] == "torchrun" or "--ray" in w),
     ("a benchmark of minutes to hours; that it starts is test_benches.py's", lambda w: w[0] == "python"),
+    (
+        "test_benches.py runs it, hogs and --json included",
+        lambda w: w[1:3] == ["bench", "loop"] and "--bundle" not in w,
+    ),
     ("needs a GPU", lambda w: "cuda" in w),
     ("moves a machine, a person must be present", lambda w: "--hardware" in w),
     ("a simulated robot is armed by its reset; arming is test_safety.py's", lambda w: w[1:3] == ["robots", "arm"]),
@@ -62,13 +67,13 @@ APART = {("launch",), ("deploy", "run"), ("bench", "loop"), ("view",), ("tune",)
 UNTIL_INTERRUPTED = {("bus", "metrics")}  # no option ends them
 FINDINGS = {("doctor",): {0, 1}}  # exit codes that say something of this machine
 # Verbs that leave nothing a later command reads: where one reader has run such a command, the next ones need not.
-ALIKE = LIVE - {("bus", "record")} | {
-    ("launch",),
-    ("robots", "check"),
-    ("robots", "list"),
-    ("doctor",),
-    ("bus", "stats"),
-}
+ALIKE = LIVE - {("bus", "record")} | {("robots", "check"), ("robots", "list"), ("doctor",), ("bus", "stats")}
+ALIKE |= {("launch",), ("bench", "loop"), ("view",)}
+ALIKE |= {("plot",), ("eval",), ("forecast",)}  # what these write is for the eye: no command of another page reads it
+KEPT_FOR = {("tune",): "researcher"}  # verbs that take long: left to the reader who goes on with what they make
+# Options that say how much or which, as numbers: a quick run shrinks what they count, and any seed is as good.
+SIZES = {"--seed", "--episodes", "--strokes", "--trials", "--workers", "--points", "--minutes"}
+SIZE_KEYS = ("task.seed=", "task.strokes=")
 
 
 def two_hosts(words: Words) -> bool:
@@ -117,10 +122,15 @@ def why_not(words: Words) -> str:
     return next((reason for reason, fits in RULES if fits(words)), "")
 
 
+@cache
+def command_line() -> Any:
+    """The parser of all verbs, which takes a while to make."""
+    return typer.main.get_command(app)
+
+
 def verb_of(words: Words) -> tuple[tuple[str, ...], Any]:
     """The verb that words after `hjepa` name, and how it is parsed."""
-    parser: Any = typer.main.get_command(app)
-    at = 0
+    parser, at = command_line(), 0
     while hasattr(parser, "commands"):
         rest = words[at:]
         spelt = parser.spelt(rest) if hasattr(parser, "spelt") else rest  # hjepa config CONFIG
@@ -147,13 +157,36 @@ def as_run(words: Words) -> Words:
 def key_of(words: Words) -> str:
     """Commands with the same key do the same but for numbers, which a quick run shrinks anyway."""
     numbers = re.compile(r"^(.*=)?-?\d+(\.\d+)?$")
-    parts = [numbers.sub(r"\1#", w) for w in spread_sets(words) if w not in ("badminton", "--quick")]
-    return " ".join(parts)
+    spread = spread_sets(words)
+    sizes = {k for k, w in enumerate(spread) if w in SIZES or (w == "--set" and spread[k + 1].startswith(SIZE_KEYS))}
+    kept = [w for k, w in enumerate(spread) if not {k, k - 1} & sizes]
+    return " ".join(numbers.sub(r"\1#", w) for w in kept if w not in ("badminton", "--quick"))
 
 
 def runs_alike(words: Words) -> bool:
     """Whether it makes no difference which reader runs it."""
     return not why_not(words) and words[0] == "hjepa" and verb_of(words[1:])[0] in ALIKE
+
+
+def asks_a_graph(words: Words) -> bool:
+    """Whether a graph has to run beside it."""
+    verb, _ = verb_of(words[1:])
+    return verb in LIVE or (verb == ("bus", "stats") and len(words) == 3) or "--bus" in words
+
+
+def wanted_alive(left: Sequence[Command]) -> bool:
+    """Whether one that runs is asked again before a command that needs the cores for itself."""
+    for words in (line.words for line in left if line.words[0] == "hjepa"):
+        if asks_a_graph(words):
+            return True
+        if verb_of(words[1:])[0] in APART:
+            return False
+    return False
+
+
+def kept_for(words: Words) -> str:
+    """The reader that alone runs it; nothing: any that meets it."""
+    return "" if why_not(words) or words[0] != "hjepa" else KEPT_FOR.get(verb_of(words[1:])[0], "")
 
 
 def free_port() -> int:
@@ -197,21 +230,26 @@ class Reader:
         self.rest()
 
     def follow(self, lines: Sequence[Command], before: Sequence[Command] = ()) -> Iterator[Ran]:
-        """Run what can be run, each command once, in order. before: what other readers run."""
-        done = {key_of(line.words) for line in before if runs_alike(line.words)}
+        """Run what can be run, each command once, in order. before: what other readers run for this one too."""
+        done = {key_of(line.words) for line in before}
+        left: list[Command] = []
         for line in lines:
-            if why_not(line.words) or (key_of(line.words) in done and not line.into):
-                continue
-            done.add(key_of(line.words))
+            if not why_not(line.words) and (key_of(line.words) not in done or line.into):
+                left.append(line)
+                done.add(key_of(line.words))
+        while left:
+            line = left.pop(0)
             began, began_s = _cpu_s(), time.monotonic()
             try:
                 said, wrong = self.run(line)
             except (subprocess.TimeoutExpired, AssertionError) as error:
                 said, wrong = "", f"{type(error).__name__}: {error}"
-            cpu_s = _cpu_s() - began
+            cpu_s, wall_s = _cpu_s() - began, time.monotonic() - began_s
+            if not wanted_alive(left):
+                self.rest()  # who plays for nobody keeps the cores from others
             if cpu_s > LIMIT_S:
                 wrong = wrong or f"{cpu_s:.0f} s of processor time; allowed: {LIMIT_S:.0f}"
-            yield Ran(f"{line.page}: {line.text}", said, wrong, cpu_s, time.monotonic() - began_s)
+            yield Ran(f"{line.page}: {line.text}", said, wrong, cpu_s, wall_s)
 
     def run(self, line: Command) -> tuple[str, str]:
         """(what it said, what went wrong)."""
@@ -224,7 +262,7 @@ class Reader:
             return done.stdout, done.stderr
         verb, _ = verb_of(words[1:])
         asked = as_run([word.replace("/run/user/1000", str(self.folder / "run")) for word in spread_sets(words[1:])])
-        live = verb in LIVE or (verb == ("bus", "stats") and len(words) == 3) or "--bus" in words
+        live = asks_a_graph(words)
         if live:
             self.watch()
         elif verb in APART:

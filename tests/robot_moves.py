@@ -11,7 +11,7 @@ from hjepa.protocols import Driver
 from hjepa.types import NS, Array, JointTrajectory, Observation
 
 
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until it holds, looking every 2 ms."""
     deadline = time.monotonic() + seconds
     while not condition():

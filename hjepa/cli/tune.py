@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OUT = Path("runs/tune")
 TRIALS, FRESH = 40, 200
-QUICK = {"trials": 6, "strokes": 8, "fresh": 8, "block": 4}
+QUICK = {"trials": 4, "strokes": 4, "fresh": 4, "block": 2}
 TOP = 10  # trials of the table on the console
 
 
@@ -49,7 +49,7 @@ def tune(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the study lies; resumed if there.")] = OUT,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A try-out of under a minute: 6 trials of 8 strokes; it proves nothing.")
+        bool, typer.Option("--quick", help="A try-out of half a minute: 4 trials of 4 strokes; it proves nothing.")
     ] = False,
     show: Annotated[
         Path | None, typer.Option("--show", metavar="FOLDER", help="Print the table of a study; plays nothing.")

@@ -200,6 +200,27 @@ def paired_bootstrap(
     return Interval(float(difference.mean()), float(lo), float(hi))
 
 
+def cluster_bootstrap(
+    labels: Sequence[str],
+    statistic: Callable[[Array], Array],
+    rng: np.random.Generator,
+    resamples: int = 4000,
+) -> Interval:
+    """A statistic of N strokes with its 95 % interval, matches (labels) being resampled with all their strokes.
+
+    statistic: weights (R, N) of the strokes -> values (R,); the same weights for whatever it compares keep it paired.
+    Infinite values are kept: an interval may end at infinity. Resamples where it is not a number are left out.
+    """
+    value = statistic(np.ones((1, len(labels))))
+    weight = _draws(labels, resamples, rng)
+    drawn = statistic(weight[weight.sum(1) > 0])
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return Interval(float(value[0]), NAN, NAN)
+    lo, hi = np.quantile(known, [0.025, 0.975], method="nearest")
+    return Interval(float(value[0]), float(lo), float(hi))
+
+
 def _draws(labels: Sequence[str] | Sequence[int], resamples: int, rng: np.random.Generator) -> Array:
     """How often each stroke's cluster is drawn, (R, N)."""
     _, index = np.unique(np.array(labels), return_inverse=True)

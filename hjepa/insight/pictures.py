@@ -23,7 +23,7 @@ class Size(NamedTuple):
     grid: int = 41  # points across a slice of the energy
 
 
-QUICK = Size(embedded=1500, played=12, timed=2, grid=25)
+QUICK = Size(embedded=500, played=4, timed=1, grid=15)
 
 
 class Asked(NamedTuple):

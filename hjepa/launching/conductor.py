@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hjepa import api
+from hjepa import api, build
 from hjepa.bus.node import BusConfig
 from hjepa.bus.processes import EXIT_ERROR
 from hjepa.config import Config
@@ -24,7 +24,8 @@ from hjepa.launching.running import RunningGraph
 
 def conduct(config: Config, bus: BusConfig, out: Path) -> list[StrokeResult]:
     """Play every stroke; its results, which are in `out` as well."""
-    system = api.load(config)
+    build.use_one_thread()
+    system = api.System(config, acts=False)  # the graph's nodes do
     system.starts()
     out.mkdir(parents=True, exist_ok=True)
     results: list[StrokeResult] = []

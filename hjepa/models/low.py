@@ -92,7 +92,7 @@ FITS = ((1, 9.0), (2, 9.0), (3, 9.0), (2, 0.30), (2, 0.16))  # degree, span in s
 class ShuttleEncoder(nn.Module):
     """Tracker window and joints -> z (B, Z): features in the shuttle's own frame, its place, what is recalled, joints.
 
-    Z = D + C + POSE + R + 2 J. The context's place holds zeros, the nominal world, until `in_context` fills it.
+    Z = Z + R + 2 J. The context's place holds zeros, the nominal world, until `in_context` fills it.
 
     Flight looks the same from anywhere and in any direction, so the window is moved to the fitted position at `now` and
     turned about the vertical into the fitted heading before it is encoded.

@@ -74,7 +74,7 @@ class Ladder:
 
 class _Look(NamedTuple):
     stamp_ns: int
-    z: Tensor  # (1, D + C + POSE)
+    z: Tensor  # (1, Z)
 
 
 class Reacting:
@@ -113,7 +113,7 @@ class Reacting:
         return observation._replace(tracker_mask=mask, tracker_xyz_m=observation.tracker_xyz_m * mask[:, None])
 
     def look(self, observation: Observation, z: Tensor, until_ns: int | None) -> bool:
-        """Watch; whether anything is to be done about it. z (1, D + C + POSE): the level's state from the observation.
+        """Watch; whether anything is to be done about it. z (1, Z): the level's state from the observation.
 
         until_ns: the flight is expected to end then (the planned contact); None: as was said last.
         """
@@ -196,7 +196,7 @@ class Reacting:
 
 
 def broke_at(level: Any, z: Tensor, stamp_ns: int, seen: Observation) -> int:
-    """Stamp of the first measurement that no longer lies where a belief z (1, D + C + POSE) of stamp_ns has it: from it
+    """Stamp of the first measurement that no longer lies where a belief z (1, Z) of stamp_ns has it: from it
     on, all gaps are more than half of what they are at the end."""
     slots = np.flatnonzero(seen.tracker_mask & (seen.tracker_stamp_ns > stamp_ns))  # (N,)
     stamps = seen.tracker_stamp_ns[slots]

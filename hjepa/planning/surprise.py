@@ -36,16 +36,13 @@ class Normal:
         beyond = self.highest[self.highest > self._edge] - self._edge
         self._slope = max(float(beyond.mean()) if len(beyond) else 0.0, 1e-3)
 
-    def p(self, score: float) -> float:
-        """Share of normal strokes that get so high, the present one counted among them."""
-        n = len(self.highest)
-        return float((1 + n - np.searchsorted(self.highest, score)) / (n + 1))
-
     def surprise(self, score: float) -> float:
-        """-log10 of that share, carried on beyond the highest by the tail's exponential."""
-        if score <= self._edge:
-            return float(-np.log10(self.p(score)))
-        return float(-np.log10(TAIL) + (score - self._edge) / self._slope / np.log(10.0))
+        """-log10 of the share of normal strokes that get so high, the present one counted among them; far out, of an
+        exponential through their tail."""
+        if score > self._edge:
+            return float(-np.log10(TAIL) + (score - self._edge) / self._slope / np.log(10.0))
+        n = len(self.highest)
+        return float(np.log10((n + 1) / (1 + n - np.searchsorted(self.highest, score))))
 
 
 class Watcher:
@@ -83,9 +80,9 @@ class Watcher:
         return self._say(stamp_ns, {"outcome": gap}, 0.0)
 
     def _say(self, stamp_ns: int, scores: Mapping[str, float], stopped: float) -> Sensed:
-        p = {cause: min(1.0, len(CAUSES) * self.normal[cause].p(score)) for cause, score in scores.items()}
         surprise = {cause: self.normal[cause].surprise(score) for cause, score in scores.items()}
         worst = max(surprise, key=lambda cause: surprise[cause])
         cause = "net" if worst == "flight" and stopped > STOPPED else worst
-        self.sensed = Sensed(stamp_ns, surprise[worst], min(p.values()), cause)
+        p = min(1.0, len(scores) * 10.0 ** -surprise[worst])
+        self.sensed = Sensed(stamp_ns, surprise[worst], p, cause)
         return self.sensed

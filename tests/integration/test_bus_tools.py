@@ -203,7 +203,7 @@ def test_played_streams_come_in_order_and_as_fast_as_asked(tmp_path):
         def listen() -> None:
             where = address(base, "observation")
             with Subscriber(where, ("observation",), context=context, conflate=False, queue=0) as subscriber:
-                while len(heard) < len(wanted) and subscriber.socket.poll(5000):
+                while len(heard) < len(wanted) and subscriber.socket.poll(30_000):
                     heard.append(subscriber.socket.recv())
 
         listener = threading.Thread(target=listen)

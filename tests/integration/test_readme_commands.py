@@ -16,7 +16,23 @@ from hjepa import config
 from hjepa.cli import options
 from hjepa.cli.app import spread_sets
 from hjepa.launching import graph
-from tests.documented import NOT_OURS, PAGES, ROOT, SHELL, Command, Reader, Words, blocks, commands, verb_of, why_not
+from tests.documented import (
+    NOT_OURS,
+    PAGES,
+    ROOT,
+    SHELL,
+    Command,
+    Reader,
+    Words,
+    blocks,
+    commands,
+    kept_for,
+    key_of,
+    runs_alike,
+    verb_of,
+    wanted_alive,
+    why_not,
+)
 
 GROUPS = {  # pages that one reader follows; those that are named nowhere are the first reader's
     "operator": {"bus.md", "launch.md", "safety.md", "deploy.md", "doctor.md"},
@@ -92,6 +108,18 @@ def check_hjepa(words: Words) -> None:
             config.load(parameters["config"], sets or [])
 
 
+def spares(name: str, line: Command, reader: str) -> bool:
+    """Whether `reader` need not run a line of `name`'s pages: any other does as well, or it is left to `name`."""
+    earlier = READERS.index(name) < READERS.index(reader)
+    return (earlier and runs_alike(line.words)) or kept_for(line.words) == name
+
+
+def spared(reader: str) -> list[Command]:
+    """Lines that others run for this reader too."""
+    others = [(name, line) for name in READERS if name != reader for line in commands(pages_of(name))]
+    return [line for name, line in others if spares(name, line, reader)]
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_who_follows_the_pages_succeeds(
     reader: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
@@ -99,7 +127,7 @@ def test_a_reader_who_follows_the_pages_succeeds(
     folder = tmp_path_factory.mktemp("reader")  # a short name: sockets' paths hold 107 bytes
     site = request.getfixturevalue("sample_site") if reader == "robot's owner" else None
     lines = [Command("(before)", f"hjepa {words}") for words in BEFORE.get(reader, [])] + commands(pages_of(reader))
-    others = [line for name in READERS[: READERS.index(reader)] for line in commands(pages_of(name))]
+    others = spared(reader)
     (folder / "val_given.csv").write_text(GIVEN, encoding="utf-8")  # of the challenge, from its own page
     described = next(text for page, text in blocks("yaml") if page.endswith("add_your_robot.md"))
     (folder / "twolink.yaml").write_text(described, encoding="utf-8")  # as the page shows it
@@ -110,6 +138,21 @@ def test_a_reader_who_follows_the_pages_succeeds(
             if ran.wrong:
                 wrong.append(f"{ran.command}\n{ran.wrong}")
     assert not wrong, "\n\n".join(wrong)
+
+
+def test_every_command_that_can_be_run_is_run_by_some_reader() -> None:
+    runs: set[str] = set()
+    for reader in READERS:
+        left = {key_of(line.words) for line in spared(reader)}
+        runs |= {key_of(line.words) for line in commands(pages_of(reader))} - left
+    assert runs == {key_of(command.words) for command in commands()}
+
+
+def test_commands_that_differ_in_more_than_a_size_are_both_run() -> None:
+    more = ("", " --agent oracle", " --set low.most=3", " --json a.json")
+    keys = [key_of(f"hjepa eval{words}".split()) for words in more]
+    assert len(set(keys)) == len(keys)
+    assert key_of(["hjepa", "eval", "--episodes", "30", "--set", "task.seed=4", "low.most=3"]) == keys[2]
 
 
 def test_what_is_not_run_has_its_reason() -> None:
@@ -138,3 +181,17 @@ def test_links_of_the_documentation_point_to_files() -> None:
             if "://" not in target and not generated and not (page.parent / target).exists():
                 dead.append(f"{page.name}: {target}")
     assert not dead, dead
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted"),
+    [
+        ([], False),
+        (["hjepa config list", "hjepa bus list"], True),
+        (["mkdir there", "hjepa view", "hjepa bus list"], False),  # the view needs the cores
+        (["hjepa view --bus badminton-sim"], True),
+        (["hjepa bus stats run.mcap"], False),  # of a file
+    ],
+)
+def test_a_graph_plays_on_while_it_is_asked_again_before_another_needs_the_cores(left: list[str], wanted: bool) -> None:
+    assert wanted_alive([Command("", text) for text in left]) == wanted

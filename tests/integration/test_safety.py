@@ -24,7 +24,7 @@ from robots.ideal import IdealRobot
 from robots.spec import load_spec
 
 SPEC = replace(load_spec("courtbot"), control_rate_hz=250.0)
-WAIT_S = 5.0
+WAIT_S = 30.0  # a busy machine
 SESSION = 7
 AXIS = np.eye(SPEC.joints)[1]
 

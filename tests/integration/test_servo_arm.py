@@ -54,7 +54,7 @@ def move(by_rad: float, seconds: float = 0.8, valid_s: float = 2.0, joint: int |
     return JointTrajectory(time.monotonic_ns(), 0.01, q, dq, round(valid_s * NS))
 
 
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"

@@ -188,7 +188,7 @@ receive = rtde_receive.RTDEReceiveInterface(host, 500.0, ["actual_q", "safety_mo
 control = rtde_control.RTDEControlInterface(host, 500.0)
 watchdog = control.setWatchdog(5.0)
 target = [q + 0.05 for q in receive.getActualQ()]
-deadline = time.monotonic() + 5.0
+deadline = time.monotonic() + 30.0
 while max(abs(a - b) for a, b in zip(receive.getActualQ(), target)) > 1e-3 and time.monotonic() < deadline:
     control.servoJ(target, 0.5, 0.5, 0.002, 0.03, 300)
     time.sleep(0.002)

@@ -54,6 +54,13 @@ def test_missing_weights_name_the_file(name: str, tmp_path: Path) -> None:
         api.load(load("badminton", [f"agent.weights={tmp_path}", f"agent.name={name}"]))
 
 
+def test_a_system_that_does_not_act_builds_no_agent_and_says_so(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hjepa.build.build_agent", lambda *_: pytest.fail("an agent was built"))
+    system = api.System(config(weights), acts=False)
+    with pytest.raises(ConfigError, match="no agent of its own"):
+        system.act(tiny.flying(20))
+
+
 @pytest.mark.parametrize("name", ["classical", "oracle"])
 def test_agents_without_weights_need_none(name: str, tmp_path: Path) -> None:
     system = api.load(load("badminton", [f"agent.weights={tmp_path}", f"agent.name={name}"]))

@@ -42,7 +42,7 @@ def joints() -> Joints:
     return Joints()
 
 
-def until(condition, seconds: float = 3.0) -> None:
+def until(condition, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"

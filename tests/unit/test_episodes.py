@@ -174,7 +174,7 @@ def test_realtime_keeps_the_clock_and_counts_what_comes_too_late() -> None:
     begun = time.monotonic()
     (quick,) = e.run(FakeCourt(SPEC), Counting(), feed, starts_of(feed), clock="realtime", replan_period_ms=50)
     wall = time.monotonic() - begun
-    assert 0.30 < wall < 3.0
+    assert 0.30 < wall < 20.0  # a busy machine
     agent = Counting(think_s=0.12)
     (slow,) = e.run(FakeCourt(SPEC), agent, feed, starts_of(feed), clock="realtime", replan_period_ms=50)
     assert slow.result.deadline_misses > quick.result.deadline_misses

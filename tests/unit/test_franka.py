@@ -98,7 +98,7 @@ def robot(arm: Arm):
     made.close()
 
 
-def until(condition, seconds: float = 5.0) -> None:
+def until(condition, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"

@@ -13,7 +13,7 @@ from hjepa.bus.messages import pack
 from hjepa.bus.topics import Empty, Text, Tick, Ticked
 from hjepa.errors import CommandError, LinkError, LinkTimeout, WireError
 
-WAIT_S = 5.0  # far more than anything here takes
+WAIT_S = 30.0  # far more than anything here takes
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_the_frames_are_those_of_the_wire_byte_for_byte(tmp_path):
         Publisher(address(base, "plan"), context=context) as publisher,
         recording(Place(base, context), path, topics=["plan"]),
     ):
-        publisher.wait_subscribers(1, 5.0)
+        publisher.wait_subscribers(1, 30.0)
         sent = [bytes(publisher.send("plan", PLAN, stamp_ns=k)) for k in range(5)]
         publisher.socket.send(b"no frame at all")
     assert [e.frame for e in Log(path)] == [*sent, b"no frame at all"]
@@ -219,7 +219,7 @@ def test_losses_are_told_and_kept_in_the_file(tmp_path):
         Publisher(address("inproc://lossy", "plan"), context=context) as publisher,
         recording(Place("inproc://lossy", context), path, topics=["plan"]),
     ):
-        publisher.wait_subscribers(1, 5.0)
+        publisher.wait_subscribers(1, 30.0)
         for sequence in (0, 1, 5):
             publisher.socket.send(frame(sequence))
     assert Log(path).lost == {"plan": 3}

@@ -68,5 +68,5 @@ def test_a_probe_never_waits_for_a_node_that_is_not_there(tmp_path: Path) -> Non
         for _ in range(3000):  # more than a socket queues
             now += ASK_EVERY_NS
             probe.poll(lambda now=now: now)
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 10.0  # a wait of the shortest kind, 5 ms, would take 15 s in all
         assert probe.offset.at(now) is None

@@ -1,5 +1,6 @@
 """What levels tell viewers is what they decided by, changes nothing, and weights can be changed while they play."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -165,9 +166,12 @@ def test_over_the_bus_weights_change_and_only_who_listens_is_told():
             ask.request("get_weights", Empty(), timeout_s=5)
         link = listen(Place(base, context), "considered")
         try:
+            deadline = time.monotonic() + 30.0
+            while not graph.status("low").counts["subscribers.considered"]:
+                assert time.monotonic() < deadline, "the low level never learned that somebody listens"
             episode = graph.play(START, LAUNCH, 3)
             heard = []
-            while link.socket.poll(1000) and len(heard) < made.asked:
+            while len(heard) < made.asked and link.socket.poll(30_000):
                 heard.append(unpack(link.socket.recv()))
         finally:
             link.close()

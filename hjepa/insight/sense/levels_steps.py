@@ -74,7 +74,7 @@ class Errors(NamedTuple):
 def low_features(level: LowLevel, z: Array, played: Played) -> Errors:
     """The tick predictor, told the joints as they are measured on the way (training is told them so).
 
-    z (S, D + C + POSE) of moments 20 ms apart."""
+    z (S, Z) of moments 20 ms apart."""
     rows = starts(played)
     later = rows[:, None] + np.arange(1, TICKS + 1)
     now = torch.from_numpy(z[rows]).float()
