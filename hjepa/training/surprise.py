@@ -26,7 +26,7 @@ _LEAST = 8  # slots flown at the first look
 class CalibrationConfig:
     """How many strokes, and as what tracker."""
 
-    strokes: int = 900
+    strokes: int = 3000
     every: int = 4  # slots between two looks
     noise_m: float = 0.010
     dropout: float = 0.02
