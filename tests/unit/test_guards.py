@@ -15,11 +15,14 @@ from hjepa.evaluation.episodes import _act
 from hjepa.evaluation.metrics import poisson
 from hjepa.insight.sense.guards_played import walker
 from hjepa.planning import body as b
+from hjepa.planning.flat import FlatAgent
+from hjepa.planning.flat_rally import FlatRallyAgent
 from hjepa.planning.guarding import Guarding
 from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import LowWeights, Situation, StrokeResidual, own_residuals
 from hjepa.planning.programs import plain, recorded, tensors
 from hjepa.planning.stroke_planner import StrokePlanner
+from hjepa.protocols import Avoids
 from hjepa.tasks.kinematics import racket_motion
 from hjepa.types import GUARD_NAMES, NS, Array, Goal, Observation
 from robots.capsules import capsules
@@ -366,3 +369,13 @@ def test_two_levels_are_told_of_people_before_they_act() -> None:
     assert low._zones[0, :2].tolist() == pytest.approx([-3.0, 2.4])
     HierarchicalAgent(None, low).avoid(np.zeros((0, 6)))  # type: ignore[arg-type]
     assert low._zones is None
+
+
+@pytest.mark.parametrize("kind", [FlatAgent, lambda high, low: FlatRallyAgent(high, low, 4)])
+def test_agents_of_one_level_are_told_of_people_too(kind: Any) -> None:
+    low = planner()
+    agent = kind(Listener(), low)
+    assert isinstance(agent, Avoids)
+    agent.avoid(Person((-3.0, 3.0), (-3.0, 0.0)).zone(0.5))
+    assert low._zones is not None
+    assert low._zones[0, :2].tolist() == pytest.approx([-3.0, 2.4])
