@@ -9,6 +9,7 @@ import torch
 from hjepa import build, stroke
 from hjepa.bus.fake import PointHigh, PointLow, PointWorld
 from hjepa.bus.inproc import InprocGraph
+from hjepa.errors import WeightsError
 from hjepa.planning.reacting import GENTLE, Ladder, ReactConfig, Reacting, Step, broke_at
 from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
 from hjepa.planning.surprise import CAUSES
@@ -327,9 +328,18 @@ def test_a_level_that_does_not_watch_tells_nothing() -> None:
 # with a level
 
 
+def test_a_memory_is_recorded_once_however_often_it_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = []
+    monkeypatch.setattr(build, "record", lambda *made: recorded.append(made) or len(recorded))
+    normal = {cause: torch.linspace(0.0, 30.0, 500) for cause in CAUSES}
+    one, other = (tiny.low()._replace(normal=normal) for _ in range(2))
+    assert [build.watcher(bundle).unlikely for bundle in (one, one._replace(header={}), other, one)] == [1, 1, 2, 1]
+
+
 def test_calibrated_weights_watch_and_others_do_not() -> None:
-    assert build.watcher(tiny.low()) is None
-    normal = {cause: torch.linspace(0.0, 1e-3, 500) for cause in CAUSES}  # an untrained level is always surprised
+    with pytest.raises(WeightsError, match="do not say how surprising normal play is"):
+        build.watcher(tiny.low())
+    normal = {cause: torch.linspace(0.0, 30.0, 500) for cause in CAUSES}  # no flight: what cannot be scores 60
     bundle = tiny.low()._replace(normal=normal)
     steps = ReactConfig(steps=(Step(0.01, 1), Step(0.01, 99), Step(0.01, 99), Step(0.01, 99)))
     made = StrokePlanner(
