@@ -10,9 +10,7 @@ import torch
 from hjepa import build, stroke
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import load
-from hjepa.errors import DataError
 from hjepa.evaluation.episodes import _act
-from hjepa.evaluation.metrics import poisson
 from hjepa.insight.sense.guards_played import walker
 from hjepa.planning import body as b
 from hjepa.planning.flat import FlatAgent
@@ -121,7 +119,7 @@ def situation(zones: Array | None = None) -> Situation:
     q = torch.tensor(SPEC.q_home_rad, dtype=torch.float32)[None]
     goal, root = torch.zeros(1, tiny.LOW.goal), torch.eye(tiny.LOW.goal)[None]
     seen = None if zones is None else b.zones_of(zones, q)
-    return Situation(torch.zeros(1, tiny.LOW.state), q, 0 * q, 0 * q, 0.02, goal, root, seen)
+    return Situation(torch.zeros(1, tiny.LOW.whole), q, 0 * q, 0 * q, 0.02, goal, root, seen)
 
 
 def residual(weights: LowWeights, zones: Array | None = None, body: b.Body = BODY) -> StrokeResidual:
@@ -322,15 +320,6 @@ def test_the_drivers_guard_counts_the_set_points_that_it_changes() -> None:
     guard.limit(q, still, 1.5 * step)
     guard.limit(np.where(np.arange(8) == 0, SPEC.q_max_rad, q), still, 0.5 * step)
     assert guard.interventions == 2
-
-
-def test_a_rate_of_rare_events_has_the_interval_of_poisson() -> None:
-    none, ten = poisson(0, 0.25), poisson(10, 1.0)
-    assert (none.value, none.lo) == (0.0, 0.0)
-    assert none.hi == pytest.approx(3.689 / 0.25, rel=0.01)  # exact bounds: Garwood (1936)
-    assert (ten.lo, ten.hi) == pytest.approx((4.795, 18.39), rel=0.01)
-    with pytest.raises(DataError):
-        poisson(-1, 1.0)
 
 
 def test_people_come_in_over_a_side_line_and_away_from_the_robot() -> None:
