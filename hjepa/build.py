@@ -40,7 +40,8 @@ from hjepa.planning.objectives import Limits, LowWeights, PointGoal
 from hjepa.planning.programs import Function, LowPrograms, plain, record, recorded
 from hjepa.planning.reacting import ReactConfig, Reacting, Step
 from hjepa.planning.searches import make_planner
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.planning.surprise import Watcher
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician

@@ -182,7 +182,7 @@ def test_defaults_of_the_planners_are_those_of_their_classes() -> None:
     from hjepa.planning.cem import CrossEntropy
     from hjepa.planning.hierarchy import HighPlanConfig
     from hjepa.planning.objectives import LowWeights
-    from hjepa.planning.stroke_planner import LowPlanConfig
+    from hjepa.planning.searching import LowPlanConfig
 
     low, high = c.LowSection(), c.HighSection()
     assert low.weights.model_dump() == dataclasses.asdict(LowWeights())
