@@ -47,9 +47,12 @@ def _shipped() -> LowBundle:
 
 def low(seed: int = 0) -> LowBundle:
     """A low level with its proposal; free flight it knows, as the shipped one does."""
+    memory = (
+        _shipped().level.encoder.memory.state_dict()
+    )  # before the seed: to load it for the first time draws numbers
     motor = codec(seed)
     level = LowLevel(LOW, motor)
-    level.encoder.memory.load_state_dict(_shipped().level.encoder.memory.state_dict())
+    level.encoder.memory.load_state_dict(memory)
     proposal = Proposal(LOW.state, LOW.goal, LOW.joints, motor.config.latent + 1, heads=4)
     for part in (level, proposal):
         part.eval().requires_grad_(False)

@@ -9,8 +9,10 @@ import torch
 from hjepa import build, stroke
 from hjepa.bus.fake import PointHigh, PointLow, PointWorld
 from hjepa.bus.inproc import InprocGraph
+from hjepa.errors import WeightsError
 from hjepa.planning.reacting import GENTLE, Ladder, ReactConfig, Reacting, Step, broke_at
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.planning.surprise import CAUSES
 from hjepa.types import ABANDON, CALM, HOLD, MODE_1, NS, REPLAN, Alarm, Launch, RobotState, Sensed
 from tests import tiny
@@ -270,13 +272,13 @@ class Lessons:
 @pytest.mark.parametrize(("p", "lessons"), [(1.0, ["outcome", "flight"]), (0.001, [])])
 def test_nothing_is_learned_from_a_stroke_that_surprised(p, lessons) -> None:
     made = planner([1.0, p])
-    made.context = Lessons()
+    made.hindsight.context = made.encoding.context = noted = Lessons()
     commands(made, 2)
     event = made.committed.event_ns // TICK_NS
     made.plan(observation(event + 51), goal())
     made.explain()
     made.reset()
-    assert made.context.told == lessons
+    assert noted.told == lessons
 
 
 def test_a_new_flight_is_planned_for_even_right_before_the_old_contact() -> None:
@@ -327,9 +329,18 @@ def test_a_level_that_does_not_watch_tells_nothing() -> None:
 # with a level
 
 
+def test_a_memory_is_recorded_once_however_often_it_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = []
+    monkeypatch.setattr(build, "record", lambda *made: recorded.append(made) or len(recorded))
+    normal = {cause: torch.linspace(0.0, 30.0, 500) for cause in CAUSES}
+    one, other = (tiny.low()._replace(normal=normal) for _ in range(2))
+    assert [build.watcher(bundle).unlikely for bundle in (one, one._replace(header={}), other, one)] == [1, 1, 2, 1]
+
+
 def test_calibrated_weights_watch_and_others_do_not() -> None:
-    assert build.watcher(tiny.low()) is None
-    normal = {cause: torch.linspace(0.0, 1e-3, 500) for cause in CAUSES}  # an untrained level is always surprised
+    with pytest.raises(WeightsError, match="do not say how surprising normal play is"):
+        build.watcher(tiny.low())
+    normal = {cause: torch.linspace(0.0, 30.0, 500) for cause in CAUSES}  # no flight: what cannot be scores 60
     bundle = tiny.low()._replace(normal=normal)
     steps = ReactConfig(steps=(Step(0.01, 1), Step(0.01, 99), Step(0.01, 99), Step(0.01, 99)))
     made = StrokePlanner(
@@ -340,6 +351,6 @@ def test_calibrated_weights_watch_and_others_do_not() -> None:
     made.plan(observation(70), goal())
     told = made.sensed()
     level = bundle.level
-    z = made._encode(observation(70))[0]
+    z = made.encoding.encode(observation(70))[0]
     assert observation(70).stamp_ns < broke_at(level, z, observation(70).stamp_ns, observation(80)) <= 80 * TICK_NS
     assert told.grade == REPLAN and 0.0 < told.sensed.p <= 0.01 and told.sensed.score > 2.0

@@ -63,12 +63,6 @@ def test_an_alarm_that_lasts_is_one_alarm() -> None:
     assert vs.onsets(alarm).tolist() == [2, 1, 0]
 
 
-@pytest.mark.parametrize(("count", "lo", "hi"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.39)])
-def test_the_interval_of_a_rate_is_that_of_poisson_tables(count: int, lo: float, hi: float) -> None:
-    made = vs.per_minute(count, 2.0)
-    assert (made.value, made.lo, made.hi) == pytest.approx((count / 2, lo / 2, hi / 2), abs=2e-3)
-
-
 def test_a_score_before_the_instant_does_not_count() -> None:
     score = np.array([[9.0, 9.0, 1.0, 2.0, np.nan]], dtype=np.float32)
     made = Traces(score, 1 / score, np.array([0.04]))
