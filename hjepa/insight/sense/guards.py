@@ -57,7 +57,7 @@ def examine(asked: Asked) -> Found:
         "returns": returns,
         "not_swung_at": {side: sum(r.gave_up for r in rows) for side, rows in zip(SIDES, (off, on), strict=True)},
         "plan_ms_p50": spent,
-        "rows": [{side: row.to_json() for side, row in zip(SIDES, pair, strict=True)} for pair in pairs],
+        "rows": [{side: row._asdict() for side, row in zip(SIDES, pair, strict=True)} for pair in pairs],
     }
     bars = [Bar(WORDS[k], *(kinds[k][s] for s in SIDES)) for k in KINDS] + [Bar("all", *(total[s] for s in SIDES))]
     note = f"{asked.name}, {count} strokes ({asked.config.task.feed}), the driver's own guard on in both"

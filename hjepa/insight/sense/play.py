@@ -15,6 +15,7 @@ from hjepa.build import weights_path
 from hjepa.errors import ConfigError, WeightsError
 from hjepa.evaluation.metrics import Interval, poisson, quantile, rate
 from hjepa.insight.sense.asked import Asked, Found, Table
+from hjepa.insight.sense.parts import Parts, key_of
 from hjepa.insight.sense.play_strokes import CASES, NORMAL, Kept, Row, opened, pairs
 from hjepa.types import CALM, GRADES
 from hjepa.viewer.pictures.alarms import Reaction, draw
@@ -40,9 +41,8 @@ def examine(asked: Asked) -> Found:
             f"'{weights_path(config, 'low')}' was never calibrated for surprise: train the low level again"
         )
     try:
-        weights = weights_path(config, "low").stat()
-        about = f"{config.model_dump_json()} {weights.st_size} {weights.st_mtime_ns}"
-        played = pairs(asked, table, Kept(asked.out / "play_strokes.jsonl", about), many, each)
+        kept = Parts(asked.out / "play_parts", key_of(config, Row._fields)).rows("strokes")
+        played = pairs(asked, table, Kept(kept), many, each)
     finally:
         table.world.close()
     return told(played, asked.name)
