@@ -16,7 +16,7 @@ from hjepa.errors import ConfigError  # noqa: E402
 from hjepa.insight.sense import violations_pairs as vp  # noqa: E402
 from hjepa.insight.sense import violations_scores as vs  # noqa: E402
 from hjepa.insight.sense.violations_filter import drift, surprises  # noqa: E402
-from hjepa.insight.sense.violations_parts import Block, Parts, Watched  # noqa: E402
+from hjepa.insight.sense.violations_parts import Block, Watched, WatchedParts  # noqa: E402
 from hjepa.insight.sense.violations_played import met  # noqa: E402
 from hjepa.insight.sense.violations_told import found  # noqa: E402
 from hjepa.insight.sense.violations_watch import Traces, fly, through, watch  # noqa: E402
@@ -205,17 +205,17 @@ def test_a_part_is_read_again_unless_something_changed(tmp_path: Path) -> None:
         calls.append(1)
         return traces(np.array([1.0, 2.0]))
 
-    first = Parts(tmp_path, config, 2).traces("x", make)
-    again = Parts(tmp_path, config, 2).traces("x", make)
+    first = WatchedParts(tmp_path, config, 2).traces("x", make)
+    again = WatchedParts(tmp_path, config, 2).traces("x", make)
     assert len(calls) == 1
     np.testing.assert_array_equal(first.score, again.score)
     for changed in (
-        Parts(tmp_path, config, 3),
-        Parts(tmp_path, load("badminton", [f"agent.weights={weights}", "task.seed=1"]), 2),
+        WatchedParts(tmp_path, config, 3),
+        WatchedParts(tmp_path, load("badminton", [f"agent.weights={weights}", "task.seed=1"]), 2),
     ):
         changed.traces("x", make)
     (weights / "low.safetensors").write_bytes(b"other")
-    Parts(tmp_path, config, 2).traces("x", make)
+    WatchedParts(tmp_path, config, 2).traces("x", make)
     assert len(calls) == 4
 
 
