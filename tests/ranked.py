@@ -24,6 +24,7 @@ from hjepa.training.encoder import EncoderTraining, Sampler, encoder_loss, set_s
 from hjepa.training.low import LowTraining
 from hjepa.training.low import loss as low_loss
 from hjepa.training.low_data import Prepared, prepare
+from hjepa.training.low_run import LowRun
 from hjepa.training.pairs import PairConfig
 from hjepa.training.pipeline import launches
 from hjepa.training.proposal import ProposalTraining
@@ -31,7 +32,7 @@ from hjepa.training.rallies import Pool, with_simulated
 from hjepa.training.rally import Batches, RallyTraining, cache, code_of, make_codebook, rally_loss, train_rally
 from hjepa.training.ranks import ALONE, Ranks, joined
 from hjepa.training.searched import SearchedConfig, Way, as_swings
-from hjepa.training.train_low import LowRun, fit
+from hjepa.training.train_low import fit
 from tests import tiny
 
 VICREG = LowTraining(regulariser="vicreg", heads_shape=False)

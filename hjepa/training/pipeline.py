@@ -28,12 +28,13 @@ from hjepa.training import cloning
 from hjepa.training.body import BodyConfig, fit_codec
 from hjepa.training.collect import CollectConfig, collect, load_swings
 from hjepa.training.high import LIMITS, HighTraining, train_high
+from hjepa.training.low_run import LowRun, with_seed
 from hjepa.training.progress import Writer, tell
 from hjepa.training.ranks import ALONE, Ranks
 from hjepa.training.shards import Spread, processes
 from hjepa.training.tactics import TacticsTraining, next_log_loss, train_tactics
 from hjepa.training.teacher import Events, teach
-from hjepa.training.train_low import LowRun, train, with_seed
+from hjepa.training.train_low import train
 from hjepa.types import Array, RobotSpec
 
 Progress = Callable[[int, int, Mapping[str, float]], None]

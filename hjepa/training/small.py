@@ -11,6 +11,7 @@ from hjepa.training.collect import CollectConfig
 from hjepa.training.encoder import EncoderTraining
 from hjepa.training.high import HighTraining
 from hjepa.training.low import LowTraining
+from hjepa.training.low_run import LowRun
 from hjepa.training.pairs import PairConfig
 from hjepa.training.pipeline import SwingRun
 from hjepa.training.proposal import ProposalTraining
@@ -18,7 +19,6 @@ from hjepa.training.rally import RallyTraining
 from hjepa.training.searched import SearchedConfig
 from hjepa.training.surprise import CalibrationConfig
 from hjepa.training.tactics import TacticsTraining
-from hjepa.training.train_low import LowRun
 
 SWINGS = SwingRun(
     real=24, drawn=8, per_launch=2, body=BodyConfig(steps=20, batch=64), collect=CollectConfig(swings=40, shard=20)

@@ -7,8 +7,8 @@ G goal space.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +17,27 @@ import torch
 from torch import Tensor
 
 from hjepa.models.high import HighModel
-from hjepa.models.low import LowBundle, LowConfig, LowInput, LowLevel, save_low
+from hjepa.models.low import LowBundle, LowLevel, save_low
 from hjepa.models.motor import MotorCodec
 from hjepa.models.proposal import Proposal
 from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import Limits, LowWeights, Situation, StrokeResidual
 from hjepa.training.collect import Swings
-from hjepa.training.flight import Legs, flight_error, flight_loss
+from hjepa.training.lessons import Lessons
 from hjepa.training.loop import LoopConfig, Writer, optimise
-from hjepa.training.low import Batch, LowData, LowTraining, forget_body, loss, probe, racket_error
+from hjepa.training.low import LowData, forget_body, loss, probe, racket_error
+from hjepa.training.low_alone import learn_body, learn_flight
 from hjepa.training.low_data import Prepared, embed_strokes, held_out, prepare
-from hjepa.training.pairs import PairConfig
+from hjepa.training.low_run import LowRun, Progress, relay
 from hjepa.training.precision import spread
-from hjepa.training.proposal import ProposalTraining, energy_loss, hindsight_loss
+from hjepa.training.proposal import energy_loss, hindsight_loss
 from hjepa.training.ranks import ALONE, Ranks
-from hjepa.training.searched import SearchedConfig, Wanted, add, moments, search
+from hjepa.training.searched import Wanted, add, moments, search
 from hjepa.training.surprise import CalibrationConfig, normal_flights, normal_outcomes
 from hjepa.types import Array, RobotSpec
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
 PLAN_LATENCY_S = 0.05  # what proposals are trained to expect between observation and command
 ALARMS = {"target_offset_m": 0.03, "target_landing_m": 0.15, "target_net_m": 0.06, "target_time_s": 0.005}
-
-
-@dataclass(frozen=True)
-class LowRun:
-    """Everything that is chosen about a training run of the low level."""
-
-    pairs: PairConfig = PairConfig()
-    level: LowTraining = LowTraining()
-    proposal: ProposalTraining = ProposalTraining()
-    searched: SearchedConfig = SearchedConfig()
-    weights: LowWeights = LowWeights()  # of the energy that proposals are trained through
-    model: LowConfig = LowConfig()
-    flight_steps: int = 12_000  # 0: none
-    flight_batch: int = 4096
-    body_steps: int = 3000  # 0: none
-    body_batch: int = 768
-    polish_steps: int = 3000
-    settle_steps: int = 2000
-    settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
-    refine_steps: int = 1000
-    surprise: CalibrationConfig = CalibrationConfig()
-    refine_rate: float = 4e-4  # a quarter of the first one: a faster start throws the proposals away (docs/log.md)
 
 
 def train_level(
@@ -124,96 +102,12 @@ def _fit(
         step,
         loop,
         checkpoint=checkpoint,
-        report=_relay(progress, loop.steps),
+        report=relay(progress, loop.steps),
         writer=writer,
         evaluate=lambda: probe(level, prepared.data, prepared.held),
         ranks=ranks,
     )
     return level.cpu().eval().requires_grad_(False)
-
-
-class Lessons:
-    """The batches of a training run: some are drawn, recalled and used a few times in turn, then others."""
-
-    TOGETHER = 8
-
-    def __init__(self, level: LowLevel, prepared: Prepared, run: LowRun, salt: list[int], ranks: Ranks) -> None:
-        self.level, self.prepared, self.run, self.salt, self.ranks = level, prepared, run, salt, ranks
-        self._drawn: dict[int, Batch] = {}
-
-    def batch(self, step: int) -> Batch:
-        """For a step; the same whatever was asked before."""
-        turn = step // (self.TOGETHER * self.run.level.reuse)
-        number = turn * self.TOGETHER + step % self.TOGETHER
-        if number not in self._drawn:
-            self._drawn = {k: b for k, b in self._drawn.items() if k // self.TOGETHER == turn}
-            self._drawn[number] = self._draw(number)
-        return self._drawn[number]
-
-    def _draw(self, number: int) -> Batch:
-        c, prepared, rng = self.run.level, self.prepared, np.random.default_rng([*self.salt, number])
-        rows = prepared.train[rng.integers(len(prepared.train), size=c.batch)]
-        if len(prepared.searched):
-            searched = round(self.run.settle_searched * c.batch)
-            rows[:searched] = prepared.searched[rng.integers(len(prepared.searched), size=searched)]
-        batch = prepared.data.draw(
-            rows, rng, c.noise_m, c.dropout, other_sensors=c.other_sensors, labelled=c.labelled, hidden=c.hidden
-        )
-        return batch._replace(now=self._recalled(batch.now))
-
-    @torch.no_grad()
-    def _recalled(self, now: LowInput) -> LowInput:
-        memory = self.level.encoder.memory
-        seen = (part.to(self.ranks.device) for part in (now.window_m, now.mask))
-        return now._replace(recalled=memory.recall(*seen).cpu())
-
-
-def learn_flight(
-    level: LowLevel, prepared: Prepared, run: LowRun, out: Path, progress: Progress | None, writer: Writer | None,
-    ranks: Ranks = ALONE,
-) -> None:  # fmt: skip
-    """Free flight, from flights alone: what the memory explains by, and how it goes on when nothing is seen."""
-    if not run.flight_steps:
-        return
-    flight = level.encoder.memory.flight.to(ranks.device)
-    every = np.arange(len(prepared.data.flights.x_m))
-    apart = held_out(every)
-    legs, held = (Legs(prepared.data.flights, every[rows]) for rows in (~apart, apart))
-
-    def step(k: int) -> tuple[Tensor, dict[str, float]]:
-        error = flight_loss(flight, legs, run.flight_batch, (run.level.seed, 11, k), ranks)
-        return error, {"flight": float(error.detach())}
-
-    loop = LoopConfig(run.flight_steps, rate=4e-3, weight_decay=0.0)
-    optimise(
-        flight,
-        step,
-        loop,
-        checkpoint=out / "flight.ckpt",
-        report=_relay(progress, loop.steps),
-        writer=writer,
-        evaluate=lambda: flight_error(flight, held),
-        ranks=ranks,
-    )
-    level.encoder.memory.cpu()
-
-
-def learn_body(
-    level: LowLevel, data: LowData, run: LowRun, progress: Progress | None, writer: Writer | None,
-    ranks: Ranks = ALONE,
-) -> None:  # fmt: skip
-    """Own-body babbling: which racket a latent will bring. Needs no shuttle and no simulator, so it comes first."""
-    level.to(ranks.device)
-
-    def step(k: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([run.level.seed, 7, k])
-        m, racket = ranks.part(data.babble(rng.integers(len(data), size=run.body_batch), rng))
-        error = racket_error(level.action(m), racket)
-        return error, {"body": float(error.detach())}
-
-    steps = run.body_steps
-    loop = LoopConfig(steps, rate=2e-3)
-    optimise(level.action, step, loop, report=_relay(progress, steps), writer=writer, ranks=ranks)
 
 
 @torch.no_grad()
@@ -269,7 +163,7 @@ def train_proposal(
         step,
         LoopConfig(steps, rate=c.rate),
         checkpoint=out / name,
-        report=_relay(progress, steps),
+        report=relay(progress, steps),
         writer=writer,
         ranks=ranks,
     )
@@ -312,7 +206,7 @@ def polish_body(
 
     steps = run.polish_steps
     loop = LoopConfig(steps, rate=1.5e-3, weight_decay=1e-4)
-    optimise(level.action, step, loop, report=_relay(progress, steps), writer=writer, ranks=ranks)
+    optimise(level.action, step, loop, report=relay(progress, steps), writer=writer, ranks=ranks)
     level.eval().requires_grad_(False)
 
 
@@ -444,12 +338,3 @@ def fit(
         save_low(out / "low.safetensors", bundle._replace(normal=calibrate(bundle, prepared, run.surprise)))
     ranks.wait()
     return out / "low.safetensors"
-
-
-def _relay(progress: Progress | None, total: int) -> Callable[[int, dict[str, float]], None] | None:
-    return None if progress is None else lambda step, figures: progress(step + 1, total, figures)
-
-
-def with_seed(run: LowRun, seed: int) -> LowRun:
-    """The same run from another seed (initial weights, batches)."""
-    return replace(run, level=replace(run.level, seed=seed))

@@ -36,12 +36,12 @@ from hjepa.training import train_low
 from hjepa.training.collect import load_swings
 from hjepa.training.low import LowData, LowTraining
 from hjepa.training.low_data import Prepared, prepare
+from hjepa.training.low_run import LowRun
 from hjepa.training.pairs import PairConfig
 from hjepa.training.pipeline import CODEC, launches
 from hjepa.training.proposal import ProposalTraining
 from hjepa.training.ranks import Ranks
 from hjepa.training.searched import SearchedConfig
-from hjepa.training.train_low import LowRun
 from robots.spec import load_spec
 
 BASE = "JEPA, bridge, heads (SIGReg)"
