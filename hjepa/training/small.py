@@ -16,6 +16,7 @@ from hjepa.training.pipeline import SwingRun
 from hjepa.training.proposal import ProposalTraining
 from hjepa.training.rally import RallyTraining
 from hjepa.training.searched import SearchedConfig
+from hjepa.training.surprise import CalibrationConfig
 from hjepa.training.tactics import TacticsTraining
 from hjepa.training.train_low import LowRun
 
@@ -33,10 +34,14 @@ LOW = LowRun(
     level=LowTraining(steps=2, batch=32),
     proposal=ProposalTraining(hindsight_steps=1, energy_steps=1, batch=16),
     searched=SearchedConfig(motions=64, iterations=1),
+    flight_steps=2,
+    flight_batch=64,
     body_steps=2,
     body_batch=48,
     polish_steps=2,
+    polish_batches=2,
     settle_steps=2,
+    surprise=CalibrationConfig(strokes=20),
     refine_steps=1,
 )
 FLIGHTS = (200, 100)  # real and random ones that swings are paired with

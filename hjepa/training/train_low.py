@@ -55,6 +55,7 @@ class LowRun:
     body_steps: int = 3000  # 0: none
     body_batch: int = 768
     polish_steps: int = 3000
+    polish_batches: int = 150  # of 128 situations each, whose proposals are polished around
     settle_steps: int = 2000
     settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
     refine_steps: int = 1000
@@ -346,7 +347,7 @@ def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: Hig
     late = prepared.train[pairs.event_s[prepared.train] > 0.35]
     rng = np.random.default_rng([run.level.seed, 9])
     pool = []
-    for _ in range(150):
+    for _ in range(run.polish_batches):
         rows = late[rng.integers(len(late), size=128)]
         b = data.draw(
             rows, rng, 0.010, 0.02, pairs.event_s[rows] - rng.uniform(c.earliest_s, c.latest_s + 0.1, len(rows))
