@@ -304,11 +304,12 @@ def collect(
     ray: str | None = None,
     on_progress: Report | None = None,
     quick: bool = False,
+    codec: Path | None = None,
 ) -> int:
     """Fill a folder with at least so many executed swings, going on where a killed run was; how many are there.
 
     ray: address of a Ray cluster that makes them, or 'local' for one of `workers` on this machine. quick: a data set of
-    seconds (hjepa.training.small), whatever `swings` says.
+    seconds (hjepa.training.small), whatever `swings` says. codec: weights of a low level whose motor codec is used.
     """
     from hjepa.training import small
     from hjepa.training.pipeline import SwingRun, collect_swings
@@ -325,7 +326,7 @@ def collect(
             on_progress(done, total, {**figures, "shards lost and dealt again": len(lost)} if lost else figures)
 
     with nullcontext(processes(workers)) if ray is None else ray_workers(ray, workers, lost.append) as spread:
-        return collect_swings(spec, WORLD, out, chosen, spread=spread, progress=report)
+        return collect_swings(spec, WORLD, out, chosen, spread=spread, progress=report, codec_of=codec)
 
 
 def lessons(spec: RobotSpec, strokes: int, seed: int) -> list[tuple[RobotState, Launch, int]]:
@@ -353,6 +354,7 @@ def train(
     played: Rallies | None = None,
     device: str = "auto",
     quick: bool = False,
+    start: Path | None = None,
 ) -> Path:
     """Train `high` (from the real strokes), `rally` (from real rallies, and those `played`), `cover` (from strokes that
     the configured agent plays from many places, into `data`), `observer` (from watching it play, into `data`), `low`
@@ -361,11 +363,12 @@ def train(
 
     The low level takes the high one's weights from `out`, else from where the configuration finds them. Resumable.
     `high` and `low` use a device (auto, cpu or cuda) and all processes that torchrun started; the others do not.
-    quick: a few steps of every stage (hjepa.training.small); the weights are of no use.
+    quick: a few steps of every stage (hjepa.training.small); the weights are of no use. start: weights of a low level
+    that is settled again instead of being trained from nothing.
     """
     build.use_one_thread()
     if level in ("high", "low"):
-        return _train_on_ranks(level, config, data, out, on_progress, device, quick)
+        return _train_on_ranks(level, config, data, out, on_progress, device, quick, start)
     out.mkdir(parents=True, exist_ok=True)
     from torch.utils.tensorboard import SummaryWriter
 
@@ -410,8 +413,9 @@ def train(
 
 
 def _train_on_ranks(
-    level: str, config: Config, data: Path, out: Path, on_progress: Report | None, device: str, quick: bool
-) -> Path:
+    level: str, config: Config, data: Path, out: Path, on_progress: Report | None, device: str, quick: bool,
+    start: Path | None,
+) -> Path:  # fmt: skip
     """`high` or `low`, in the processes that torchrun started or this one alone; the first of them reports."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -434,5 +438,5 @@ def _train_on_ranks(
         spec, sizes = load_spec(config.robot.name), config.levels.low.model_dump(exclude_none=True)
         few = {"run": small.LOW, "flights": small.FLIGHTS, "alarm": False} if quick else {}
         return pipeline.train_low_level(
-            spec, data, high, out, config.task.seed, progress, writer, ranks=ranks, sizes=sizes, **few
+            spec, data, high, out, config.task.seed, progress, writer, ranks=ranks, sizes=sizes, start=start, **few
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from hjepa.evaluation.baselines import ClassicalAgent, ClassicalConfig, Decode, 
 from hjepa.models.checkpoint import check_robot
 from hjepa.models.cloned import ClonedAgent, load_clone
 from hjepa.models.cover import load_cover
+from hjepa.models.flight import FlightMemory
 from hjepa.models.high import HighModel, load_high
 from hjepa.models.layers import for_search
 from hjepa.models.low import LowBundle, LowLevel, load_low
@@ -35,10 +37,11 @@ from hjepa.planning.flat import FlatAgent
 from hjepa.planning.held import limits_of
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import Limits, LowWeights, PointGoal
-from hjepa.planning.programs import LowPrograms, plain, record, recorded
+from hjepa.planning.programs import Function, LowPrograms, plain, record, recorded
 from hjepa.planning.reacting import ReactConfig, Reacting, Step
 from hjepa.planning.searches import make_planner
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.planning.surprise import Watcher
 from hjepa.planning.tactics import Tactician, TacticsConfig
 from hjepa.planning.told import Ask, ToldTactician
@@ -166,10 +169,19 @@ def watcher(bundle: LowBundle) -> Watcher:
     """What the low level's surprise is told by; WeightsError where its weights were never calibrated."""
     if not bundle.normal:
         raise WeightsError("the low level's weights do not say how surprising normal play is: `hjepa train low` again")
-    score = FlightSurprise(bundle.level.encoder.memory).eval()
-    window = len(bundle.level.encoder.memory.age)
-    call = record(score, (torch.zeros(1, window, 3), torch.ones(1, window)))
-    return Watcher(call, {cause: scores.numpy() for cause, scores in bundle.normal.items()})
+    unlikely = _unlikely_here(bundle.level.encoder.memory)
+    return Watcher(unlikely, {cause: scores.numpy() for cause, scores in bundle.normal.items()})
+
+
+_WATCHED: WeakKeyDictionary[FlightMemory, Function] = WeakKeyDictionary()
+
+
+def _unlikely_here(memory: FlightMemory) -> Function:
+    """How unlikely a memory finds a window, recorded once for each that is loaded, as `_made_here` does."""
+    if memory not in _WATCHED:
+        window = len(memory.age)
+        _WATCHED[memory] = record(FlightSurprise(memory).eval(), (torch.zeros(1, window, 3), torch.ones(1, window)))
+    return _WATCHED[memory]
 
 
 def build_low(

@@ -155,7 +155,7 @@ class Explains(Protocol):
 @runtime_checkable
 class Scans(Protocol):
     """A world or driver with a safety scanner. `zones`: what to keep out of now (Z, 6): x, y, their speeds, radius,
-    height of vertical cylinders, in the world."""
+    height of vertical cylinders, in the world. Over the bus they travel on the topic `zones`."""
 
     def zones(self) -> Array: ...
 

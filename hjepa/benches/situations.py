@@ -35,11 +35,11 @@ class _Kept:
     """A planner that keeps what its first search of a stroke begins with, and passes it on; a proposal likewise."""
 
     def __init__(self, low: StrokePlanner) -> None:
-        self._planner, self._proposal = low.planner, low.starts.proposal
+        self._planner, self._proposal = low.searching.planner, low.starts.proposal
         self.taken: list[tuple[Residual, Tensor, tuple[Tensor, ...]]] = []
         self._first = True
         self._asked: tuple[Tensor, ...] = ()
-        low.planner, low.starts.proposal = self, self.propose
+        low.searching.planner, low.starts.proposal = self, self.propose
 
     def reset(self, seed: int = 0) -> None:
         """A new stroke."""

@@ -22,9 +22,9 @@ from hjepa.bus.estop import EmergencyStop
 from hjepa.bus.messages import Message
 from hjepa.bus.node import TICK_NS, BusConfig, Context, Node, Reply
 from hjepa.bus.timesync import ClockProbe
-from hjepa.bus.topics import Empty, Ledger, Record, Status, Tick, Ticked
+from hjepa.bus.topics import Empty, Ledger, Record, Status, Tick, Ticked, Zones
 from hjepa.errors import CommandError, LinkError, RobotError, WireError
-from hjepa.protocols import Driver
+from hjepa.protocols import Driver, Scans
 from hjepa.types import NS, JointTrajectory, Observation
 
 _POLL_S = 0.05
@@ -51,6 +51,7 @@ class DriverNode(Node):
         self._connect = connect
         self.observations = self._publish_on("observation")
         self.reports, self.ledger = self._publish_on("status"), self._publish_on("ledger")
+        self.zones, self._scans = self._publish_on("zones"), isinstance(driver, Scans)
         # not conflated: a bad frame must not displace a good command
         self.commands = self._subscribe_to("command", conflate=False, check=self._misshapen)
         self.period_ns = TICK_NS if self.simulated else round(NS / driver.spec.control_rate_hz)
@@ -251,10 +252,24 @@ class DriverNode(Node):
     def _publish(self, observation: Observation) -> None:
         if isinstance(self.clock, VirtualClock):
             self.clock.advance_to(observation.stamp_ns)
+        scan = self._publish_zones(observation.stamp_ns)
         self._observation = observation
         self.sequence = self.observations.sequence
         kind = "last_observation" if self.simulated and self.driver.done else "observation"
-        self.observations.send(kind, observation, stamp_ns=self.clock.now_ns())
+        self.observations.send(kind, observation, stamp_ns=self.clock.now_ns(), answers=scan)
+
+    def _publish_zones(self, stamp_ns: int) -> int:
+        """What the driver's safety scanner sees now; the message's number, which the observation names. -1: nothing
+        new, and what was heard before stays in force."""
+        if not self._scans:
+            return -1
+        scan = self.zones.sequence
+        try:
+            self.zones.send("zones", Zones(stamp_ns, self.driver.zones()), stamp_ns=self.clock.now_ns())
+        except WireError as error:
+            self.counts[f"zones.unsendable.{error.reason}"] += 1
+            return -1
+        return scan
 
     def _enter(self, state: str) -> None:
         if state != self.state:

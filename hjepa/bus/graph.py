@@ -29,9 +29,9 @@ from hjepa.errors import LinkTimeout, NodeDied
 from hjepa.types import Alarm, Array, Goal, JointTrajectory, Launch, MotorPlan, Observation, Outcome, RobotState
 
 NODES = ("driver", "high", "low")
-TAPPED = ("observation", "goal", "plan", "command", "surprise", "status")
+TAPPED = ("observation", "goal", "plan", "command", "surprise", "zones", "status")
 SUBSCRIBERS = {  # that a graph has when all are there, the conductor's taps included
-    "driver": {"observation": 3, "status": 1},
+    "driver": {"observation": 3, "status": 1, "zones": 2},
     "high": {"goal": 2},
     "low": {"plan": 1, "command": 2, "surprise": 1},
 }

@@ -18,6 +18,8 @@ from hjepa.errors import NodeDied
 from hjepa.protocols import Driver, HighLevel, LowLevel
 from hjepa.types import Launch, RobotState
 
+_KEPT: list[zmq.Context[Any]] = []  # until the process ends
+
 
 class InprocGraph(Graph):
     """Three threads of this process over inproc. The world must not be connected yet, unless connect=False."""
@@ -69,7 +71,11 @@ class InprocGraph(Graph):
         for thread in self._threads:
             thread.join(REQUEST_S)
         self._disconnect()
-        if not any(thread.is_alive() for thread in self._threads):
+        if self._errors:
+            # a node that died at once leaves connections to it for ever pending, at which libzmq would abort the
+            # process when its context ends (libzmq issue 4544)
+            _KEPT.append(self.context)
+        elif not any(thread.is_alive() for thread in self._threads):
             self.context.term()
 
     def _run(self, name: str) -> None:

@@ -300,9 +300,11 @@ class Requester(Link):
         self._idle = idle or (lambda: None)
         self._sequence = 0
 
-    def request(self, kind: str, value: Any, *, timeout_s: float, session: int = 0, stamp_ns: int = 0) -> Message:
+    def request(
+        self, kind: str, value: Any, *, timeout_s: float, session: int = 0, stamp_ns: int = 0, answers: int = -1
+    ) -> Message:
         """The reply; LinkTimeout without one in time, LinkError when the peer refuses."""
-        sequence = self.send(kind, value, session=session, stamp_ns=stamp_ns)
+        sequence = self.send(kind, value, session=session, stamp_ns=stamp_ns, answers=answers)
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             if not self.socket.poll(_ms(min(left, IDLE_S))):
@@ -316,10 +318,11 @@ class Requester(Link):
             return message
         raise LinkTimeout(f"no answer to '{kind}' from '{self.address}' in {timeout_s:g} s")
 
-    def send(self, kind: str, value: Any, *, session: int = 0, stamp_ns: int = 0) -> int:
-        """Ask without waiting for the answer; returns the question's sequence."""
+    def send(self, kind: str, value: Any, *, session: int = 0, stamp_ns: int = 0, answers: int = -1) -> int:
+        """Ask without waiting for the answer; returns the question's sequence. answers: what the question is about."""
         self._sequence += 1
-        frame = pack(kind, value, session=session, sequence=self._sequence, stamp_ns=stamp_ns, key=self._key)
+        common: dict[str, Any] = {"session": session, "stamp_ns": stamp_ns, "answers": answers}
+        frame = pack(kind, value, sequence=self._sequence, key=self._key, **common)
         try:
             self.socket.send(frame)
         except zmq.Again as error:
@@ -359,8 +362,9 @@ class Replier(Link):
         self._key, self._free = key, free
         self.drops: Counter[str] = Counter()
 
-    def serve(self, handler: Handler, timeout_s: float = 0.0) -> bool:
-        """Answer one request if it comes in time; True if one came. The handler's HjepaError goes back as words."""
+    def serve(self, handler: Handler, timeout_s: float = 0.0, first: Callable[[Message], None] | None = None) -> bool:
+        """Answer one request if it comes in time; True if one came. The handler's HjepaError goes back as words.
+        first: called before the request counts as accepted, with what has to happen before that."""
         if not self.socket.poll(_ms(timeout_s)):
             return False
         identity, *frames = self.socket.recv_multipart()
@@ -370,6 +374,8 @@ class Replier(Link):
             self.drops[error.reason] += 1
             return True
         header = message.header
+        if first is not None:
+            first(message)
         if self.tap is not None:
             self.tap(header, frames[0])
         try:

@@ -3,8 +3,8 @@
 lockstep: for an observation at which it is due, a level always answers, with its value or with 'pass'; nobody moves on
 before that, so the messages are those of the same objects called in one process:
 
-    driver: observation n -> high: asks low for reachability, goal n (or pass) -> low: plan n, command n (or pass)
-    -> driver: applies it, ticks, observation n + 1
+    driver: zones and observation n -> high: asks low for reachability, goal n (or pass) -> low: plan,
+    command n (or pass) -> driver: applies it, ticks, observation n + 1
 
 realtime: nobody waits; a level works on the newest observation, the low one with the goal that is in force.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from hjepa.bus.clock import VirtualClock
 from hjepa.bus.messages import Message
 from hjepa.bus.node import BusConfig, Context, Node, Reply
+from hjepa.bus.scanned import Scanned
 from hjepa.bus.topics import Empty, Energies, ReachRequest, Reset, Weights
 from hjepa.errors import ConfigError, LinkError, WireError
 from hjepa.handover import Handover
@@ -130,7 +131,7 @@ class HighNode(Level):
     def _due(self, message: Message) -> None:
         started = self.stopwatch_ns()
         try:
-            goal = self.high.decide(message.value, lambda goals, roots: self._ask(message.value, goals, roots))
+            goal = self.high.decide(message.value, lambda goals, roots: self._ask(message, goals, roots))
         except LinkError:
             self.counts["unreachable"] += 1  # the low node does not answer: the last goal stays in force
             goal = None
@@ -153,14 +154,15 @@ class HighNode(Level):
             if told is not None:
                 self.weighed.send("weighed", told, stamp_ns=message.header.stamp_ns, answers=message.header.sequence)
 
-    def _ask(self, observation: Observation, candidates: Array, roots: Array) -> Array:
-        """Energies (C,) of candidate goals (C, D), weighed by roots (C, D, D), from an observation."""
+    def _ask(self, seen: Message, candidates: Array, roots: Array) -> Array:
+        """Energies (C,) of candidate goals (C, D), weighed by roots (C, D, D), from an observation and its zones."""
         reply = self.reach.request(
             "reach",
-            ReachRequest(observation, candidates, roots),
+            ReachRequest(seen.value, candidates, roots),
             timeout_s=self._reach_timeout_s,
             session=self.session,
             stamp_ns=self.now_ns(),
+            answers=seen.header.answers,
         )
         energies: Array = reply.value.energies
         return energies
@@ -189,16 +191,20 @@ class LowNode(Level):
         self.considered, self.surprise = self._publish_on("considered"), self._publish_on("surprise")
         self.goals = self._subscribe_to("goal", conflate=False)
         self.reach = self.party.replier("reachability")
+        zones = self._subscribe_to("zones", conflate=True)
+        self.scanned = Scanned(low, zones, self.counts)
+        self._inputs[zones.socket] = self._hear_zones
         self._inputs[self.goals.socket] = self._hear_goals
         self._inputs[self.reach.socket] = self._serve_reach
         if config.journal:
-            inputs = {"observation": self.observations, "goal": self.goals}
+            inputs = {"observation": self.observations, "goal": self.goals, "zones": zones}
             self._keep_journal(**inputs, low_control=self.control, reachability=self.reach)
         self.handover = Handover()
         self._forget()
 
     def _forget(self) -> None:
         self.handover.reset()
+        self.scanned.forget()
         self._waiting: Message | None = None  # lockstep: an observation that the high level has not answered yet
         self._waiting_since_ns = 0
         self._answered = -1  # sequence of the last observation that the high level answered
@@ -214,13 +220,29 @@ class LowNode(Level):
         return "ok", Empty()
 
     def _serve_reach(self) -> None:
-        self.reach.serve(self._reachability)
+        self.reach.serve(self._reachability, first=self._await_zones)
 
     def _reachability(self, message: Message) -> Reply:
         if message.header.kind != "reach" or message.header.session != self.session:
             self.counts["reach.refused"] += 1
             raise LinkError(f"'{message.header.kind}' of session {message.header.session} is not for this node now")
         return "energies", Energies(self.low.reachability(*message.value))
+
+    def _await_zones(self, asked: Message) -> None:
+        """lockstep: a question is answered by the zones of its own instant, as in one process. They are an input of
+        their own in the journal, handled before the question."""
+        scan, deadline = asked.header.answers, time.monotonic() + self.config.answer_timeout_s / 8
+        while self.config.lockstep and asked.header.session == self.session and self.scanned.lacks(scan):
+            if self.stopping or time.monotonic() > deadline:
+                break
+            if self._subscribers["zones"].socket.poll(20):
+                self._hear_zones()
+                if self.journal is not None:
+                    self.journal.turn()
+
+    def _hear_zones(self) -> None:
+        self.scanned.hear()
+        self._plan_if_ready()
 
     def _hear_goals(self) -> None:
         while (message := self.goals.receive()) is not None:
@@ -236,27 +258,34 @@ class LowNode(Level):
         self._plan_if_ready()
 
     def _idle(self) -> None:
-        if self._waiting is not None and not self._high_silent:
-            waited_s = (time.monotonic_ns() - self._waiting_since_ns) / 1e9
-            if waited_s > self.config.answer_timeout_s / 2:
+        if self._waiting is None:
+            return
+        waited_s = (time.monotonic_ns() - self._waiting_since_ns) / 1e9
+        if waited_s > self.config.answer_timeout_s / 2:
+            self.scanned.give_up(self._waiting.header.answers)
+            if self._awaits_high(self._waiting):
                 self._high_silent = True
                 self.counts["high.silent"] += 1
-                self._plan_if_ready()
+            self._plan_if_ready()
 
     def _plan_if_ready(self) -> None:
         message = self._waiting
         if message is None:
             return
-        sequence = message.header.sequence
-        awaited = self.config.lockstep and sequence % self.config.high_period_ticks == 0 and not self._high_silent
-        if awaited and self._answered < sequence:
+        if self.config.lockstep and (self._awaits_high(message) or self.scanned.lacks(message.header.answers)):
             return
         self._waiting = None
         self._plan(message)
 
+    def _awaits_high(self, message: Message) -> bool:
+        """lockstep: whether the high level has still to answer an observation."""
+        sequence = message.header.sequence
+        return sequence % self.config.high_period_ticks == 0 and not self._high_silent and self._answered < sequence
+
     def _plan(self, message: Message) -> None:
         observation: Observation = message.value
         goal = self._goal_for(observation)
+        self.scanned.used(observation)
         started = self.stopwatch_ns()
         command = None if goal is None else self.low.plan(observation, goal)
         ms = self._timed(started) if goal is not None else 0.0

@@ -102,7 +102,7 @@ class Bench:
         self._reads: deque[int] = deque()
         self._links: list[Link] = []
         kind = HighNode if name == "high" else LowNode
-        feeds = ["observation"] if name == "high" else ["observation", "goal"]
+        feeds = ["observation"] if name == "high" else ["observation", "goal", "zones"]
         self._feeds = {topic: self._link(zmq.XPUB, config.base, topic, True) for topic in feeds}
         self._made = made
         self._node: Any = kind(made, config, context=self._context)

@@ -1,7 +1,8 @@
 """What travels on the bus: topics, the kinds of message on each, and which value of hjepa.types a kind carries.
 
 Legend of dimensions: J joints, K tracker slots, H trajectory samples, D upper latent, C candidates, M motor latent,
-B bytes, S searches, N anything. A letter stands for one length within a message; a digit is that length exactly.
+B bytes, S searches, Z zones, N anything. A letter stands for one length within a message; a digit is that length
+exactly.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class Ticked(NamedTuple):
     tick: int
     stamp_ns: int
     done: bool
+
+
+class Zones(NamedTuple):
+    """What a safety scanner reports: zones to keep out of, as protocols.Scans has them; none is a report too."""
+
+    stamp_ns: int  # of the observation that they were seen with
+    zones: Array  # (Z, 6)
 
 
 class ReachRequest(NamedTuple):
@@ -169,6 +177,7 @@ TOPICS = {
         Topic("weighed", "high", ("weighed",), "with goals, if heard"),
         Topic("considered", "low", ("considered",), "with plans, if heard"),
         Topic("surprise", "low", ("surprise",), "with plans, of a level that watches"),
+        Topic("zones", "driver", ("zones",), "before each observation, of a driver that scans"),
     )
 }
 FOR_VIEWERS = ("weighed", "considered")  # no part of what a level does: replays leave them out
@@ -255,6 +264,7 @@ KINDS: dict[str, Schema] = {
         finite=False,
     ),
     "surprise": Schema(Alarm),
+    "zones": Schema(Zones, {"zones": (F8, "Z 6")}),
 } | {
     name: Schema(Empty)
     for name in ("pass", "start", "get_outcome", "get_status", "get_time", "get_record", "hold", "rearm", "arm", "stop")

@@ -27,6 +27,14 @@ def collect(
         str | None,
         typer.Option("--ray", metavar="ADDRESS", help="Collect on a Ray cluster: local, auto, HOST:PORT, ray://..."),
     ] = None,
+    codec: Annotated[
+        Path | None,
+        typer.Option(
+            "--codec",
+            metavar="FILE",
+            help="The motor codec of these low.safetensors, to settle them again; else a new one.",
+        ),
+    ] = None,
     small: quick.Quick = False,
     seed: options.Seed = None,
     robot: options.RobotOrFile = None,
@@ -65,7 +73,7 @@ def collect(
     if small:
         sets, out, workers = quick.sets(config, sets, quick.COLLECTED), quick.data(out, config, sets), 1
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"swings": swings, "ray": ray}, set_files, **keys)
+    other = options.other_task(config, sets, {"swings": swings, "ray": ray, "codec": codec}, set_files, **keys)
     if other is not None:
         other.task.collect(other.config, Asked(data=out, workers=workers))
         return
@@ -77,7 +85,14 @@ def collect(
     console = Console()
     with reporter(console, "swings") as report:
         kept = api.collect(
-            settings, out, swings=swings or SWINGS, workers=workers, ray=ray, on_progress=report, quick=small
+            settings,
+            out,
+            swings=swings or SWINGS,
+            workers=workers,
+            ray=ray,
+            on_progress=report,
+            quick=small,
+            codec=codec,
         )
     files.write_config(out, settings)
     console.print(f"{kept} swings in {out}")

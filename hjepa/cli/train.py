@@ -63,6 +63,15 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Weights, checkpoints and logs.")] = Path(
         "runs/train"
     ),
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--start",
+            metavar="FILE",
+            help="low: settle these weights (low.safetensors) again, on swings collected with --codec FILE; a third of "
+            "the time.",
+        ),
+    ] = None,
     workers: options.Workers = 2,
     device: Annotated[
         str | None,
@@ -84,11 +93,13 @@ def train(
         raise ConfigError(f"{level.value} trains in one process, not in {options.ranks()}; allowed: low, high")
     if device and level not in SPREAD:
         raise ConfigError(f"--device: {level.value} trains on the CPU; allowed: leave it out, or low, high")
+    if start and level is not LevelName.low:
+        raise ConfigError(f"--start: {level.value} is trained from nothing; allowed: leave it out, or low")
     if small:
         sets, out, workers = quick.sets(config, sets, quick.TRAINED), quick.apart(out), 1
         data = quick.data(data, config, sets) if data or level is LevelName.low else None
     keys = {"task__seed": seed, "robot__name": robot}
-    other = options.other_task(config, sets, {"device": device}, set_files, **keys)
+    other = options.other_task(config, sets, {"device": device, "start": start}, set_files, **keys)
     if other is not None:
         if recordings:
             data = babble.shards(recordings, babble.robot_in(other.config, robot), out)
@@ -113,7 +124,7 @@ def train(
     with reporter(console, f"train {level.value}") as report:
         weights = api.train(
             level.value, settings, folder, out, workers=workers, on_progress=report, played=played,
-            device=device or "auto", quick=small,
+            device=device or "auto", quick=small, start=start,
         )  # fmt: skip
     if options.first_of_ranks():
         files.write_config(out, settings)

@@ -116,14 +116,22 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> Interval:
     return Interval(p, lo, hi)
 
 
-def poisson(count: int, exposure: float, z: float = Z_95) -> Interval:
-    """Rate of events per unit of exposure; interval by Byar's approximation (Breslow & Day 1987, 2.3)."""
+def poisson(count: int, exposure: float) -> Interval:
+    """Rate of events per unit of exposure, with the exact interval (Garwood 1936)."""
     if count < 0 or exposure <= 0:
         raise DataError(f"{count} events in an exposure of {exposure}; allowed: 0 or more, in more than 0")
-    more = count + 1
-    lo = count * (1 - 1 / (9 * count) - z / (3 * math.sqrt(count))) ** 3 if count else 0.0
-    hi = more * (1 - 1 / (9 * more) + z / (3 * math.sqrt(more))) ** 3
-    return Interval(count / exposure, lo / exposure, hi / exposure)
+    lo = 0.0 if count == 0 else _poisson_mean(count - 1, 0.975)
+    return Interval(count / exposure, lo / exposure, _poisson_mean(count, 0.025) / exposure)
+
+
+def _poisson_mean(count: int, share: float) -> float:
+    """The mean of which at most `count` events have that probability: bisection."""
+    low, high = 0.0, 3.0 * count + 20.0
+    for _ in range(60):
+        mean = 0.5 * (low + high)
+        below = sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count + 1))
+        low, high = (mean, high) if below > share else (low, mean)
+    return 0.5 * (low + high)
 
 
 def rate(flags: Iterable[bool]) -> Interval:

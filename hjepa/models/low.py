@@ -295,6 +295,10 @@ class LowLevel(nn.Module):
         first = c.state + 6 + 6 * c.context
         return z[:, first : first + c.context], z[:, first + c.context : first + 2 * c.context]
 
+    def scatter(self, window_m: Tensor, mask: Tensor) -> Tensor:
+        """How far samples (B, K, 3), mask (B, K), lie off the free flight that explains them best, per axis (B,), m."""
+        return self.encoder.memory(window_m, mask).residual_m
+
     def see(self, window_m: Tensor, mask: Tensor, q_rad: Tensor, dq_rad_s: Tensor) -> Tensor:
         """`encode` with the observation's parts given apart."""
         return self.encode(LowInput(window_m, mask, q_rad, dq_rad_s))

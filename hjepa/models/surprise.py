@@ -19,7 +19,7 @@ from hjepa.models.flight import NOISE_M, FlightMemory
 SPANS = (6, 12, 25)  # slots that are called new, S
 OLD, NEW = 8, 4  # samples needed, older and new ones
 MODEL_M, MODEL_SHARE = 0.002, 0.0005  # what the learned flight may err, and per metre flown
-NET_M, AT_NET_M = 1.524, 0.35  # height of the tape; a stopped shuttle falls this near to its plane
+NET_M, BEHIND_M = 1.524, -0.35  # height of the tape, and x of what has come through
 STOPPED = 0.5  # above, a flight is thought to end at the net
 UNLIKELY = 60.0  # -log p of what cannot be, at most
 FLOOR_M = 0.10  # nothing is compared below
@@ -71,7 +71,7 @@ class FlightSurprise(nn.Module):
         through = self._gets_through(m.mean, where, slope, covariance, new)
         gap = window_m - where
         free = _chance(self._distance(gap, slope, covariance, noise, t, where, new))
-        beyond = (new * (window_m[..., 0].abs() > AT_NET_M)).sum(dim=-1) > 0.5
+        beyond = (new * (window_m[..., 0] < BEHIND_M)).sum(dim=-1) > 0.5
         hung = torch.where(beyond, torch.full_like(free, -UNLIKELY), torch.zeros_like(free))
         both = torch.logaddexp(free + through.clamp(min=1e-26).log(), hung + (1.0 - through).clamp(min=1e-26).log())
         return (-both).clamp(0.0, UNLIKELY), 1.0 - through

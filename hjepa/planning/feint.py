@@ -106,7 +106,7 @@ class FeintPlanner(StrokePlanner):
         if old is None:
             self._hidden, self._tries = None, 0
             self._order = torch.randperm(len(goal.late), generator=self.starts.generator).numpy()
-        elif self._hidden is not None and self._ahead(observation) and self._energy > self.feint.spare:
+        elif self._hidden is not None and self._ahead(observation) and self.searching.energy > self.feint.spare:
             old, self._hidden = self._hidden.shown, None  # what was shown can still be played
             self._committed = old._replace(own=float("inf"))
         if old is not None and self._hidden is None and len(goal.late) and self._tries < self.feint.tries:
@@ -152,8 +152,8 @@ class FeintPlanner(StrokePlanner):
         if self._hidden is None or self._hinge_ns is None or old is None:
             return super()._search(residual, z, g, joints, old, stamp_ns)
         soft, newton = self._soft(self._turns), GaussNewton(trust=self.feint.trust)
-        rough = self._descend(soft, passed(old.x, stamp_ns - old.stamp_ns)[None], self.feint.again, newton)
-        plan = self._descend(residual, rough.starts, self.feint.polish, newton)
+        rough = self.searching.descend(soft, passed(old.x, stamp_ns - old.stamp_ns)[None], self.feint.again, newton)
+        plan = self.searching.descend(residual, rough.starts, self.feint.polish, newton)
         own = 0.5 * float((plan.residuals[-self._own :] ** 2).sum())
         return Found(plan.x, plan.energy, own, plan.starts, residuals=plan.residuals)
 
@@ -190,7 +190,7 @@ class FeintPlanner(StrokePlanner):
 
     def _late(self, observation: Observation, goal: Goal, old: Committed, hinge_ns: int) -> Descent:
         """Each late goal (V), searched from the hinge, beginning at the event in force."""
-        z, _ = self._encode(observation)
+        z, _ = self.encoding.encode(observation)
         many = len(goal.late)
         goals, roots = (torch.from_numpy(x).float() for x in (goal.late, goal.late_roots))
         at = self._from_hinge(observation, z, goals, roots, old.command, hinge_ns)

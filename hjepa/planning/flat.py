@@ -19,7 +19,7 @@ from torch import Tensor
 from hjepa.planning.hierarchy import Candidates, HighPlanner, flight_window
 from hjepa.planning.objectives import GoalTerm, Predictive
 from hjepa.planning.stroke_planner import StrokePlanner
-from hjepa.types import NS, Decision, Goal, JointTrajectory, Observation
+from hjepa.types import NS, Array, Decision, Goal, JointTrajectory, Observation
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,10 @@ class FlatAgent:
         self._goal: Goal | None = None
         self._term: AnyGoal | None = None
         self._high_ms = float("nan")
+
+    def avoid(self, zones: Array) -> None:
+        """Zones (Z, 6) to keep out of, as protocols.Avoids has them."""
+        self.low.avoid(zones)
 
     def act(self, observation: Observation) -> JointTrajectory | None:
         """Joint trajectory for what is seen now; None while there is nothing to answer."""

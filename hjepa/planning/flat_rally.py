@@ -67,6 +67,10 @@ class FlatRallyAgent:
         self._term: WonRally | None = None
         self._s_in = torch.empty(0)
 
+    def avoid(self, zones: Array) -> None:
+        """Zones (Z, 6) to keep out of, as protocols.Avoids has them."""
+        self.low.avoid(zones)
+
     def act(self, observation: Observation) -> JointTrajectory | None:
         """Joint trajectory for what is seen now; None while there is nothing to answer."""
         began = time.perf_counter()

@@ -1,7 +1,8 @@
 """From surprise to what is done about it: a ladder of grades, each for a rarer or a longer surprise.
 
     0 calm      the plan goes on
-    1 re-plan   a new flight has begun: what was seen before the break is forgotten, and the search begins anew
+    1 re-plan   the flight has broken off: memory carries it on until the tracker makes sense again; if that is of a new
+                flight, what was seen before is forgotten, and the search begins anew (breaks.py)
     2 mode 1    the model's predictions are not trusted: its proposal is played, without a search
     3 abandon   no swing any more in this stroke: the body recovers
     4 hold      nothing seen is believed: the body brakes, no command follows, and the driver holds
@@ -16,11 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from hjepa import motion, stroke
+from hjepa.planning.breaks import Breaks
 from hjepa.planning.surprise import Watcher
 from hjepa.types import ABANDON, CALM, GRADES, HOLD, NS, REPLAN, Alarm, JointTrajectory, Observation, RobotSpec, Sensed
 
@@ -88,7 +88,7 @@ class Reacting:
         config: ReactConfig = ReactConfig(),  # noqa: B008
     ) -> None:
         """watcher: None: nobody watches, and nothing is ever surprising; level: whose expectations are broken."""
-        self.watcher, self.level, self.spec, self.config = watcher, level, spec, config
+        self.watcher, self.spec, self.config, self.breaks = watcher, spec, config, Breaks(level)
         self.ladder = Ladder(config)
         self.reset()
 
@@ -97,7 +97,7 @@ class Reacting:
         if self.watcher is not None:
             self.watcher.reset()
         self.ladder.reset()
-        self.since_ns: int | None = None  # the flight that is believed began then; None: with the stroke
+        self.breaks.reset()
         self.afresh = False  # a search from nothing is due
         self._lost = 0  # plans in a row that led nowhere
         self._looks: list[_Look] = []  # the calm ones
@@ -106,11 +106,16 @@ class Reacting:
         self._told: Alarm | None = None
 
     def believed(self, observation: Observation) -> Observation:
-        """The observation without what was measured before the flight that is believed now began."""
-        if self.since_ns is None:
-            return observation
-        mask = observation.tracker_mask & (observation.tracker_stamp_ns >= self.since_ns)
-        return observation._replace(tracker_mask=mask, tracker_xyz_m=observation.tracker_xyz_m * mask[:, None])
+        """The observation without what is not believed."""
+        if self.breaks.settle(observation) and self.watcher is not None:
+            self.watcher.reset()
+            self._looks, self.afresh = [], True
+        return self.breaks.believed(observation)
+
+    @property
+    def since_ns(self) -> int | None:
+        """When the flight that is believed began; None: with the stroke."""
+        return self.breaks.since_ns
 
     def look(self, observation: Observation, z: Tensor, until_ns: int | None) -> bool:
         """Watch; whether anything is to be done about it. z (1, Z): the level's state from the observation.
@@ -124,14 +129,14 @@ class Reacting:
         grade = self.ladder.climb(sensed)
         self._told = Alarm(sensed, grade)
         alarming = bool(sensed.cause) and sensed.p <= max(step.p for step in self.config.steps)
-        act = self._acted(grade)
+        act, doubted = self._acted(grade), self.breaks.in_doubt
         if alarming and act >= REPLAN and sensed.cause in FLOWN:
             self._begin_anew(observation)
         elif alarming and act >= REPLAN:
             self.afresh = True
         elif not alarming:
             self._looks.append(_Look(observation.stamp_ns, z))
-        return self.afresh or self.given_up
+        return self.afresh or self.given_up or self.breaks.in_doubt > doubted
 
     def let_go(self, nowhere: bool) -> bool:
         """Whether the stroke is given up since a new flight cannot be reached: better no swing than one at nothing.
@@ -157,7 +162,7 @@ class Reacting:
     @property
     def alarmed(self) -> bool:
         """Whether anything in this stroke was surprising: nothing is to be learned from it."""
-        return self.ladder.grade > CALM or self.since_ns is not None
+        return self.ladder.grade > CALM or self.since_ns is not None or self.breaks.in_doubt
 
     def told(self) -> Alarm | None:
         """The latest look; None if it has been asked for already."""
@@ -186,28 +191,10 @@ class Reacting:
         return max([CALM, *(k for k in range(1, grade + 1) if GRADES[k] in self.config.reactions)])
 
     def _begin_anew(self, observation: Observation) -> None:
-        """A flight has broken off: another one is seen since, and nothing is known of it yet."""
+        """A flight has broken off."""
         old = [look for look in self._looks if observation.stamp_ns - look.stamp_ns >= BELIEVED_S * NS]
-        assert self.watcher is not None
         if old:
-            self.since_ns = broke_at(self.level, old[-1].z, old[-1].stamp_ns, observation)
-        self.watcher.reset()
-        self._looks, self.afresh = [], True
-
-
-def broke_at(level: Any, z: Tensor, stamp_ns: int, seen: Observation) -> int:
-    """Stamp of the first measurement that no longer lies where a belief z (1, Z) of stamp_ns has it: from it
-    on, all gaps are more than half of what they are at the end."""
-    slots = np.flatnonzero(seen.tracker_mask & (seen.tracker_stamp_ns > stamp_ns))  # (N,)
-    stamps = seen.tracker_stamp_ns[slots]
-    if not len(slots):
-        return seen.stamp_ns
-    ahead_s = torch.tensor((stamps - stamp_ns) / NS, dtype=z.dtype, device=z.device)[:, None]
-    with torch.no_grad():
-        where = level.ahead(z.expand(len(slots), -1), ahead_s)[:, :3].double().cpu().numpy()
-    gap = np.linalg.norm(seen.tracker_xyz_m[slots] - where, axis=1)  # (N,)
-    fits = np.flatnonzero(gap <= 0.5 * np.median(gap[-3:]))
-    return int(stamps[min(fits[-1] + 1, len(slots) - 1) if len(fits) else 0])
+            self.breaks.found(old[-1].z, old[-1].stamp_ns, observation)
 
 
 def _recovery(state: stroke.JointState, spec: RobotSpec, start_ns: int, valid_ns: int) -> JointTrajectory:

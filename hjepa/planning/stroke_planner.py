@@ -8,20 +8,19 @@ G goal space, J joints, M motor latent, F slots after the event.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hjepa import stroke
 from hjepa.planning.body import Body, zones_of
 from hjepa.planning.considering import considered
 from hjepa.planning.context import SlowContext
+from hjepa.planning.encoding import Encoding
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.guarding import Guarding
 from hjepa.planning.held import (
@@ -29,14 +28,13 @@ from hjepa.planning.held import (
     Committed,
     Decided,
     Found,
-    Look,
     Scorer,
     as_array,
-    half_square,
     latest_switch,
     limits_of,
     residual_count,
 )
+from hjepa.planning.hindsight import Hindsight
 from hjepa.planning.objectives import (
     TIME_S,
     GoalTerm,
@@ -47,9 +45,10 @@ from hjepa.planning.objectives import (
     search_box,
 )
 from hjepa.planning.programs import Fused, LowPrograms, plain
-from hjepa.planning.protocols import Plan, Planner
+from hjepa.planning.protocols import Planner
 from hjepa.planning.reacting import Reacting
-from hjepa.planning.starts import Ranked, Ready, Starts, passed
+from hjepa.planning.searching import LowPlanConfig, Searching
+from hjepa.planning.starts import Ready, Starts
 from hjepa.planning.tuned import check_weights
 from hjepa.types import (
     MODE_1,
@@ -64,32 +63,8 @@ from hjepa.types import (
     RobotSpec,
 )
 
-
-@dataclass(frozen=True)
-class LowPlanConfig:
-    """Budget and timing of the low level."""
-
-    latency_s: float = 0.03  # from an observation to the start of the command it led to
-    goal_latency_s: float = 0.04  # what the high level takes: added when it asks what is reachable
-    reach_iterations: int = 1  # for each candidate goal, when the high level asks what is reachable
-    first_starts: int = 3
-    first_iterations: int = 3
-    first_kept: int = 1  # of the starts, after half of the iterations
-    starts: int = 1
-    iterations: int = 3
-    accept_margin: float = 0.0
-    alarm_energy: float = 8.0  # above this the proposals are asked again, and points far around them
-    strayed: int = 48  # such points
-    lost_energy: float = 150.0  # a plan for a flight that began in its midst is let go above this
-    freeze_s: float = 0.06  # nearer to the event than this the latent stays
-    valid_s: float = 0.5
-    search: bool = True  # False: the proposal alone (mode 1), proposed again at every instant
-    min_samples: int = 5  # tracker samples before anything is planned
-    look_back_s: float = 0.50  # after an event it is known what followed
-    future: int = 40  # F
-    most: int = 0  # candidates scored a decision, reachability's included; 0: as many as it takes
-    budget_s: float | None = None  # from the observation's arrival: no iteration is begun that would end later
-    joint: bool = False  # True: propose for every candidate goal, not for the chosen one alone
+Joints = tuple[Tensor, Tensor]
+"""Positions and speeds (1, J)."""
 
 
 class StrokePlanner:
@@ -118,32 +93,25 @@ class StrokePlanner:
         self.term, self.flop, self.context = term, flop, context
         self.config, self.weights, self.reacting = config, weights, reacting or Reacting(None, level, spec)
         self._scale = weights.tensor(level.codec.low.device)
-        self.planner: Planner = planner or GaussNewton()
         self.device = level.codec.low.device
         self.limits, self._own = limits_of(spec, self.device), own_residuals(level.codec, spec.joints, body)
         self.programs, self.body = programs or plain(level, self.limits, body), body
         self.guarding = None if body is None else Guarding(body, spec, self._own)
         self._box, self._count = search_box(level.codec, self.limits), residual_count(level, self.programs, spec.joints)
-        self.scored: tuple[int, ...] = ()  # candidates of each search of the latest plan
-        self.budget_scored: tuple[int, ...] | None = None  # of the next plan: it repeats another one; None: budget_s
+        self.encoding = Encoding(level, self.programs, context)
+        self.hindsight = Hindsight(self.encoding, config.look_back_s, config.future)
+        self.searching = Searching(config, planner or GaussNewton(), self.starts, level.codec, self._own)
         self.reset()
 
     def reset(self, seed: int = 0) -> None:
         """Forget the last stroke; `seed` is that of a planner that draws random numbers."""
-        self.planner.reset(seed)
-        self.starts.reset(seed)
-        if self.context is not None:
-            (self.context.doubted if self.reacting.alarmed else self.context.landed)()
+        self.searching.reset(seed)
+        self.hindsight.reset(doubted=self.reacting.alarmed)
         self.reacting.reset()
         self.avoid(np.zeros((0, 6)))
         self._committed: Committed | None = None
-        self._energy = float("nan")  # that the latest search ended at
-        self._tally = 0  # candidates scored for the latest plan
-        self._began = 0.0  # when the latest plan was asked for
         self._unread: tuple[int, Tensor, Found, int] | None = None  # the latest decision, before it was asked for
         self._decided: Decided | None = None
-        self._look: Look | None = None
-        self._past: tuple[Committed, Observation] | None = None  # an event that is over, and what is seen of it
         self._explained = MotorPlan(-1, np.empty(0), float("nan"), 0, 0.0)
         self._expected: Tensor | None = None
 
@@ -155,7 +123,7 @@ class StrokePlanner:
     def explain(self) -> MotorPlan:
         """What the latest `plan` chose; the same value again when it decided nothing. Made when it is asked for, as is
         what past strokes teach: the command is not kept waiting."""
-        self._learn()
+        self.hindsight.learn(self.reacting.alarmed)
         if self._unread is not None:
             goal_id, z, found, scored = self._unread
             self._unread = None
@@ -180,7 +148,21 @@ class StrokePlanner:
         return self.reacting.told()
 
     @property
-    def _searching(self) -> bool:
+    def scored(self) -> tuple[int, ...]:
+        """Candidates of each search of the latest plan."""
+        return self.searching.scored
+
+    @property
+    def budget_scored(self) -> tuple[int, ...] | None:
+        """Of the next plan, which repeats another one; None: it has the time of its configuration."""
+        return self.searching.budget_scored
+
+    @budget_scored.setter
+    def budget_scored(self, scored: tuple[int, ...] | None) -> None:
+        self.searching.budget_scored = scored
+
+    @property
+    def _trusted(self) -> bool:
         """Whether the model is trusted to search with (mode 2)."""
         return self.config.search and self.reacting.acting < MODE_1
 
@@ -212,8 +194,8 @@ class StrokePlanner:
     def reachability(self, observation: Observation, candidates: Array, roots: Array) -> Array:
         """Energy (C,) of a short search for each candidate goal (C, G), weighed by roots (C, G, G)."""
         with torch.no_grad():
-            z, joints = self._encode(observation)
-            goals, metric = self._tensor(candidates), self._tensor(roots)
+            z, joints = self.encoding.encode(observation)
+            goals, metric = self.encoding.tensor(candidates), self.encoding.tensor(roots)
             latency = self.config.latency_s + self.config.goal_latency_s
             residual = self._residual(self._situation(observation, z, goals, metric, latency))
             proposals = self.starts.propose(z, goals, joints)  # (C, H, X)
@@ -243,33 +225,35 @@ class StrokePlanner:
 
     def _decide(self, observation: Observation, goal: Goal) -> JointTrajectory | None:
         """As if nobody stood in the way of it."""
-        self._learn()
-        self._began, self.scored, self._tally = time.monotonic(), (), 0
+        self.hindsight.learn(self.reacting.alarmed)
+        self.searching.begin(self.config)
         observation = self.reacting.believed(observation)
         if self._blind(observation):
             return self._wait(observation)
         old = self._committed if self._committed and self._committed.goal_id == goal.id else None
         late = old is not None and old.event_ns - observation.stamp_ns < self.config.freeze_s * NS
         if old and late and not self.reacting.afresh:  # of a flight that broke off, no plan holds
-            self._past = (old, observation)
+            self.hindsight.over(old, observation)
             return self._keep(old, observation.stamp_ns)
         with torch.no_grad():
-            z, joints = self._encode(observation)
+            z, joints = self.encoding.encode(observation)
             if self.reacting.look(observation, z, old.event_ns if old else None):
                 observation = self.reacting.believed(observation)
                 if self._blind(observation) or self.reacting.given_up:
                     return self._wait(observation)
-                z, joints = self._encode(observation)
-            self._look = Look(z, observation.stamp_ns)
-            g = self._tensor(goal.candidates if self.config.joint else goal.embedding[None])
-            situation = self._situation(observation, z, g[:1], self._tensor(goal.root[None]), self.config.latency_s)
+                z, joints = self.encoding.encode(observation)
+            self.hindsight.looked(z, observation.stamp_ns)
+            g = self.encoding.tensor(goal.candidates if self.config.joint else goal.embedding[None])
+            situation = self._situation(
+                observation, z, g[:1], self.encoding.tensor(goal.root[None]), self.config.latency_s
+            )
             residual = self._residual(situation, self.term(goal) if self.term else None)
             fresh, self.reacting.afresh = self.reacting.afresh, False
             found = self._search(residual, z, g, joints, None if fresh else old, observation.stamp_ns)
         if self.reacting.let_go(found.energy > self.config.lost_energy):
             return self._wait(observation)
         self._decided = Decided(goal.id, observation.stamp_ns, residual, z, g[:1], joints, found)
-        self._energy, self._unread = found.energy, (goal.id, z, found, self._tally)
+        self.searching.energy, self._unread = found.energy, (goal.id, z, found, self.searching.tally)
         if found.kept and old:
             return self._keep(old, observation.stamp_ns)
         return self._commit(found, observation.stamp_ns, goal.id, situation)
@@ -283,126 +267,26 @@ class StrokePlanner:
         """Without a plan: go on as commanded, or away from a stroke that is given up."""
         old, c = self._committed, self.config
         if self.reacting.given_up:
-            self._committed = self._look = None
+            self._committed = None
+            self.hindsight.abandoned()
             return self.reacting.retreat(old.command if old else None, observation, c.latency_s, c.valid_s)
         return self._keep(old, observation.stamp_ns) if old else None
 
     def objective(self, observation: Observation, goal: Goal) -> Scorer:
         """The energy that `plan` would minimise for the goal now; nothing is decided. Its x is a plan's latent and
         time to go / TIME_S."""
-        self._learn()
+        self.hindsight.learn(self.reacting.alarmed)
         with torch.no_grad():
-            z, _ = self._encode(observation)
-            own = self._tensor(goal.embedding[None]), self._tensor(goal.root[None])
+            z, _ = self.encoding.encode(observation)
+            own = self.encoding.tensor(goal.embedding[None]), self.encoding.tensor(goal.root[None])
             situation = self._situation(observation, z, *own, self.config.latency_s)
             return self._residual(situation, self.term(goal) if self.term else None)
 
-    def _descend(
-        self, residual: Scorer, starts: Tensor, iterations: int, planner: Planner | None = None, spare: int = 0
-    ) -> Plan:
-        """A search in the time that is left, or as far as the one that is repeated; by another planner, if given.
-        spare: candidates to leave for what comes after it."""
-        left_s, budget = None, self._left(spare)
-        if budget is not None:  # rather few starts that get somewhere
-            starts = starts[: max(1, budget // (starts.shape[1] + 2))]
-        if self.budget_scored is not None:
-            budget = next(iter(self.budget_scored[len(self.scored) :]), None)
-        elif self.config.budget_s is not None:
-            left_s = self._began + self.config.budget_s - time.monotonic()
-        found = (planner or self.planner).plan(residual, starts, iterations, left_s, budget)
-        self.scored = (*self.scored, found.evaluations)
-        self._tally += found.evaluations
-        return found
-
-    def _left(self, spare: int = 0) -> int | None:
-        """Candidates that may still be scored; at least one."""
-        return max(1, self.config.most - self._tally - spare) if self.config.most else None
-
-    def _learn(self) -> None:
-        """Look back at the latest plan that did not search, unless that has been done."""
-        if self._past is not None:
-            past, self._past = self._past, None
-            self._look_back(*past)
-
-    def _look_back(self, done: Committed, observation: Observation) -> None:
-        """Once what followed the event has been seen, let the context learn from it. The commanded joints stand for
-        the measured ones; the slot at the event itself is left out, as it may still belong to the incoming flight."""
-        since_s = (observation.stamp_ns - done.event_ns) / NS
-        if self.context is None or self._look is None or since_s < self.config.look_back_s or self.reacting.alarmed:
-            return
-        look, self._look = self._look, None
-        first = int(np.searchsorted(observation.tracker_stamp_ns, done.event_ns))
-        slots = slice(first, first + self.config.future)
-        mask = observation.tracker_mask[slots].copy()
-        if first == 0 or len(mask) < self.config.future or mask.sum() < self.config.future // 2:
-            return
-        mask[0] = False
-        at = [stroke.state_at(done.command, done.event_ns + round(0.1 * k * NS)) for k in range(5)]
-        q, dq = (np.stack([getattr(state, name) for state in at]) for name in ("q_rad", "dq_rad_s"))
-        seen = observation.tracker_xyz_m[slots] * mask[:, None]
-        with torch.no_grad():
-            outcome = self.level.see_after(*(self._tensor(part[None]) for part in (seen, mask, q, dq)))
-            to_go_s = look.z.new_tensor([[(done.event_ns - look.stamp_ns) / NS]])
-            self.context.learn(look.z, done.x[None, :-1], to_go_s, outcome)
-
     def _search(
-        self,
-        residual: Scorer,
-        z: Tensor,
-        g: Tensor,
-        joints: tuple[Tensor, Tensor],
-        old: Committed | None,
-        stamp_ns: int,
+        self, residual: Scorer, z: Tensor, g: Tensor, joints: Joints, old: Committed | None, stamp_ns: int
     ) -> Found:
         """What to do now: a new latent, or the one in force."""
-        c = self.config
-        if old is None or not self._searching:
-            return self._first(residual, z, g, joints, stamp_ns)
-        warm = passed(torch.cat([old.x[None], old.spares[1 : c.starts]]), stamp_ns - old.stamp_ns)
-        residual.high[SHAPE] = torch.maximum(latest_switch(self.level.codec, warm[0, -1])[0], warm[0, SHAPE])
-        if self._energy > c.alarm_energy:  # the last search ended high: look elsewhere too
-            fresh, energy = self._ranked(residual, z, g, joints, stamp_ns)
-            strayed, above = self._strayed(residual, fresh)
-            others = torch.cat([fresh[:1], strayed[:1]])[torch.argsort(torch.cat([energy[:1], above[:1]]))]
-            warm = torch.cat([warm[:1], others])
-        plan = self._descend(residual, warm, c.iterations)
-        # Going on as commanded: the outcome is foreseen anew, the way there is what it was. To solve the way again from
-        # the present state would ask for ever more acceleration as time runs out.
-        now = half_square(plan.begun[: -self._own]) + old.own
-        if plan.energy > now * (1.0 - c.accept_margin):
-            return Found(warm[0], now, old.own, warm, kept=True)
-        own = half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts, residuals=plan.residuals)
-
-    def _first(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Found:
-        """The first search of a goal; without search, the best proposal."""
-        c = self.config
-        proposals, energy = self._ranked(residual, z, g, joints, stamp_ns)
-        residual.high[SHAPE] = latest_switch(self.level.codec, proposals[0, -1])[0]
-        if not self._searching:
-            rows = residual(proposals[:1])[0]
-            return Found(proposals[0], float(energy[0]), half_square(rows[-self._own :]), proposals[:1], residuals=rows)
-        half = c.first_iterations // 2  # all starts go half the way, the better ones the rest
-        rough = self._descend(residual, proposals[: c.first_starts], half, spare=1)
-        starts = rough.starts[: c.first_kept]
-        if rough.energy > c.alarm_energy:  # none of the proposals leads anywhere: look far around them
-            starts = torch.cat([starts, self._strayed(residual, proposals)[0]])
-        plan = self._descend(residual, starts, c.first_iterations - half)
-        own = half_square(plan.residuals[-self._own :])
-        return Found(plan.x, plan.energy, own, plan.starts[: c.starts], residuals=plan.residuals)
-
-    def _ranked(self, residual: Scorer, z: Tensor, g: Tensor, joints: tuple[Tensor, Tensor], stamp_ns: int) -> Ranked:
-        found = self.starts.ranked(residual, z, g, joints, stamp_ns)
-        self._tally += len(found.x)
-        return found
-
-    def _strayed(self, residual: Scorer, around: Tensor) -> Ranked:
-        """The best few (first_kept) of many points far around (N, X); none if no candidates are left for that."""
-        c, left = self.config, self._left()
-        count = c.strayed if left is None else min(c.strayed, left - 2 * (around.shape[1] + 2))  # two starts, one step
-        found = self.starts.strayed(residual, around, max(count, 0))
-        self._tally += len(found.x)
-        return Ranked(*(part[: c.first_kept] for part in found))
+        return self.searching.search(residual, z, g, joints, old, stamp_ns, self._trusted)
 
     def _commit(self, found: Found, stamp_ns: int, goal_id: int, situation: Situation) -> JointTrajectory:
         x = found.x
@@ -454,25 +338,8 @@ class StrokePlanner:
         """The same motion, sent again from now on, so that its expiry moves with the planner's life."""
         return stroke.resume(old.command, stamp_ns + round(self.config.latency_s * NS))
 
-    def _tensor(self, x: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(self.device)
-
-    def _encode(self, observation: Observation) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        seen = (observation.tracker_xyz_m, observation.tracker_mask, observation.q_rad, observation.dq_rad_s)
-        window, mask, *own = (self._tensor(part[None]) for part in seen)
-        joints = own[0], own[1]
-        z = self.programs.see(window, mask, *joints)
-        if self.context is None:
-            return z, joints
-        self.context.saw(*self.level.context_of(z))
-        return self.level.in_context(z, self.context.estimate), joints
-
     def _situation(
         self, observation: Observation, z: Tensor, goal: Tensor, root: Tensor, latency_s: float
     ) -> Situation:
-        if self._committed is None:
-            state = stroke.braked(observation.q_rad, observation.dq_rad_s, self.spec.ddq_max_rad_s2, latency_s)
-        else:
-            state = stroke.state_at(self._committed.command, observation.stamp_ns + round(latency_s * NS))
-        q, dq, ddq = (self._tensor(part[None]) for part in state)
+        q, dq, ddq = self.encoding.begins(self._committed, observation, self.spec.ddq_max_rad_s2, latency_s)
         return Situation(z, q, dq, ddq, latency_s, goal, root, self._zones)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from hjepa.arrays import load_arrays, save_arrays
-from hjepa.errors import WeightsError
-from hjepa.models.checkpoint import load_codec, save_codec
+from hjepa.errors import DataError, WeightsError
+from hjepa.models.checkpoint import check_robot, load_codec, save_codec
 from hjepa.models.cloned import CloneConfig, save_clone
 from hjepa.models.high import HighConfig, HighModel
 from hjepa.models.low import load_low
@@ -72,8 +72,12 @@ def collect_swings(
     *,
     spread: Spread = processes(2),  # noqa: B008 (keeps no state)
     progress: Progress | None = None,
+    codec_of: Path | None = None,
 ) -> int:
-    """Fill `out` with swings; `world` is 'module:Class' of a World taking a RobotSpec. Returns how many are there."""
+    """Fill `out` with swings; `world` is 'module:Class' of a World taking a RobotSpec. Returns how many are there.
+
+    codec_of: weights of a low level whose motor codec is used, so that it can be settled again; None: one is fitted.
+    """
     out.mkdir(parents=True, exist_ok=True)
     total = run.collect.swings
 
@@ -83,7 +87,11 @@ def collect_swings(
 
     events = _events(spec, out / EVENTS, run, spread, tell)
     codec = out / CODEC
-    if not codec.exists():
+    if not codec.exists() and codec_of is not None:
+        low = load_low(codec_of)
+        check_robot(codec_of, low.header, spec, "hjepa train low")
+        save_codec(codec, low.level.codec, spec.identity)
+    elif not codec.exists():
         torch.set_num_threads(1)
         fitted, errors = fit_codec(
             events, spec, run.body, report=lambda step, parts: tell({"codec step": step, "racket": parts["racket"]})
@@ -175,22 +183,41 @@ def train_low_level(
     ranks: Ranks = ALONE,
     alarm: bool = True,
     sizes: Mapping[str, int] = DEFAULTS,
+    start: Path | None = None,
 ) -> Path:
     """Train the low level on the swings in `data`; returns the path of the weights.
 
     flights: how many real and random ones the swings are paired with. sizes: of LowConfig's; goals are as large as
     the high level's embeddings. WeightsError when probes say that the finished level cannot tell contact, landing, net
-    height or time of strokes it has not seen, unless `alarm` is off.
+    height or time of strokes it has not seen, unless `alarm` is off. start: weights of a low level that is settled
+    again, on swings that were collected with its motor codec (DataError if they were not).
     """
     swings = load_swings(data)
     x0, v0, _ = launches(*flights, seed)
     codec = load_codec(data / CODEC)
     run = with_seed(replace(run, model=replace(run.model, goal=high.config.latent, **sizes)), seed)
-    path = train(spec, codec, swings, (x0, v0), high, run, out, progress=progress, writer=writer, ranks=ranks)
+    begun = None
+    if start is not None:
+        low = load_low(start)
+        check_robot(start, low.header, spec, "hjepa train low")
+        if not _same(low.level.codec, codec):
+            raise DataError(
+                f"the swings in '{data}' were collected with another motor codec than that of '{start}': collect them "
+                f"anew with `hjepa collect --codec {start}`"
+            )
+        run, begun = replace(run, model=low.level.config), (low.level, low.proposal)
+    told: dict[str, Any] = {"progress": progress, "writer": writer, "ranks": ranks, "start": begun}
+    path = train(spec, codec, swings, (x0, v0), high, run, out, **told)
     alarms = load_low(path).header["alarms"]
     if alarms and alarm:
         raise WeightsError(f"the low level in '{path}' lost the stroke: {', '.join(alarms)} too large")
     return path
+
+
+def _same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    """Whether two modules hold the same numbers."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(part, theirs[name]) for name, part in ours.items())
 
 
 def train_clone(

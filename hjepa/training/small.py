@@ -36,12 +36,12 @@ LOW = LowRun(
     searched=SearchedConfig(motions=64, iterations=1),
     flight_steps=2,
     flight_batch=64,
+    surprise=CalibrationConfig(strokes=8),
     body_steps=2,
     body_batch=48,
     polish_steps=2,
     polish_batches=2,
     settle_steps=2,
-    surprise=CalibrationConfig(strokes=20),
     refine_steps=1,
 )
 FLIGHTS = (200, 100)  # real and random ones that swings are paired with

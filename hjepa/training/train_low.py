@@ -394,13 +394,15 @@ def train(
     progress: Progress | None = None,
     writer: Writer | None = None,
     ranks: Ranks = ALONE,
+    start: tuple[LowLevel, Proposal] | None = None,
 ) -> Path:
     """All stages; returns the path of the weights, `out`/low.safetensors. Resumable: call again after a kill."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     with ranks.leader_first():
         prepared = prepare(spec, codec, swings, launches, high, run.pairs, run.level, out / "pairs.npz")
-    return fit(spec, prepared, high, run, out, header=header, progress=progress, writer=writer, ranks=ranks)
+    told: dict[str, Any] = {"header": header, "progress": progress, "writer": writer, "ranks": ranks}
+    return fit(spec, prepared, high, run, out, start=start, **told)
 
 
 def fit(

@@ -197,7 +197,7 @@ def choose(settings: Config, reply: bool, out: Path) -> Choices:
             while goal is None and not world.done:
                 if tick % (settings.low.replan_period_ms // 10) == 0:
                     goal = high.decide(seen, lambda *goals, now=seen: low.reachability(now, *goals))
-                    z, _ = low._encode(seen)
+                    z, _ = low.encoding.encode(seen)
                 seen, tick = world.tick(), tick + 1
             if goal:
                 rows.append((stroke, *goal[1:7], z[0].numpy()))

@@ -71,8 +71,8 @@ def scored(low: StrokePlanner, at: tuple[Observation, Goal], count: int, device:
     """Residuals of so many candidates in one call."""
     observation, goal = at
     with torch.no_grad():
-        z, _ = low._encode(observation)
-        g, root = low._tensor(goal.embedding[None]), low._tensor(goal.root[None])
+        z, _ = low.encoding.encode(observation)
+        g, root = low.encoding.tensor(goal.embedding[None]), low.encoding.tensor(goal.root[None])
         situation: Situation = low._situation(observation, z, g, root, low.config.latency_s)
         residual = low._residual(situation)
         x = torch.zeros(count, len(residual.low), device=low.device)

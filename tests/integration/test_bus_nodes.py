@@ -128,7 +128,7 @@ def test_two_runs_of_a_seed_are_the_same_bytes():
                 pack(m.header.kind, m.value, **{name: getattr(m.header, name) for name in header}) for m in messages
             ]
             for topic, messages in episode.messages.items()
-            if topic != "status"
+            if topic not in ("status", "surprise", "zones")  # toys neither watch nor scan
         }
         assert all(len(messages) > 10 for messages in said.values())
         return said
@@ -157,6 +157,27 @@ def test_a_dead_low_level_names_itself_at_once():
     with pytest.raises(NodeDied, match="node low ended: RuntimeError: toy level told to die") as caught:
         list(run_inproc(PointWorld(), PointHigh(), PointLow(die_at=3), [(START, LAUNCH, 3)]))
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_driver_that_cannot_connect_is_named_and_the_process_lives_on():
+    code = """
+        from hjepa.bus.fake import PointHigh, PointLow, PointWorld
+        from hjepa.bus.inproc import InprocGraph
+        from hjepa.errors import NodeDied
+        class Unplugged(PointWorld):
+            def connect(self):
+                raise OSError("no such port")
+        for _ in range(3):
+            try:
+                InprocGraph(Unplugged(), PointHigh(), PointLow()).__enter__()
+            except NodeDied as error:
+                print(error)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=WAIT_S, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines() == ["node driver ended: OSError: no such port"] * 3
 
 
 def test_without_its_low_level_the_driver_brakes_holds_and_the_episode_ends():

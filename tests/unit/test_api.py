@@ -92,8 +92,8 @@ def test_the_planners_take_every_key_of_the_configuration(weights: Path) -> None
         *("high.latency_ms=60", "high.candidates=500", "high.weights.mixing=0", "high.margin_m=0.5"),
     )
     low, high = build.build_low(c, tiny.SPEC), build.build_high(c)
-    assert isinstance(low.planner, CrossEntropy)
-    assert (low.planner.candidates, low.planner.elites) == (33, 5)
+    assert isinstance(low.searching.planner, CrossEntropy)
+    assert (low.searching.planner.candidates, low.searching.planner.elites) == (33, 5)
     assert (low.config.latency_s, low.config.goal_latency_s, low.config.freeze_s) == (0.03, 0.06, 0.05)
     assert (low.config.first_starts, low.config.starts, low.config.iterations) == (3, 1, 4)
     assert low.weights.effort == 0.5

@@ -7,9 +7,8 @@ from hjepa.models.layers import for_search
 from hjepa.planning.captured import captured
 from hjepa.planning.gradient import GaussNewton
 from hjepa.planning.held import limits_of, residual_count
-from hjepa.planning.objectives import LowWeights, Situation
+from hjepa.planning.objectives import LowWeights, Situation, search_box
 from hjepa.planning.programs import Fused, LowPrograms, plain
-from hjepa.planning.stroke_planner import search_box
 from tests import tiny
 from tests.unit.test_programs import candidates, situation
 

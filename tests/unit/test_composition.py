@@ -8,6 +8,7 @@ import pytest
 
 from hjepa import config as c
 from hjepa import explaining
+from hjepa.config_low import LowSection
 from hjepa.errors import ConfigError
 from hjepa.tasks.reach.settings import ReachSettings
 
@@ -130,7 +131,7 @@ def test_what_is_explained_loads_back_and_tells_unit_range_meaning_and_origin(tm
 
 def test_ranges_in_words() -> None:
     assert explaining.range_of(c.WorldSection, "dropout") == "numbers from 0 to below 1"
-    assert explaining.range_of(c.LowSection, "replan_period_ms") == "whole numbers from 10 to 1000, in steps of 10"
+    assert explaining.range_of(LowSection, "replan_period_ms") == "whole numbers from 10 to 1000, in steps of 10"
     assert explaining.range_of(c.RandomFeed, "flight_s") == "2 values, numbers from 0.1 to 5"
     assert explaining.range_of(c.HighSizes, "latent") == "whole numbers from 4 to 512 or null"
     assert explaining.range_of(c.RunSection, "clock") == "lockstep, realtime"
@@ -224,9 +225,11 @@ def test_a_mark_at_the_beginning_that_some_editors_write_does_no_harm(tmp_path: 
 def test_every_example_of_the_page_about_configuration_loads(tmp_path: Path) -> None:
     page = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
     examples = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(examples) == 8
+    assert len(examples) == 9
     for text in examples:
-        assert c.load(write(tmp_path, text)) != c.Config() or "latency_ms: 30 " in text
+        assert (
+            c.load(write(tmp_path, text)) != c.Config() or "latency_ms: 30 " in text or "surprise:" in text
+        )  # these show defaults
 
 
 def test_differences_of_two_configurations() -> None:

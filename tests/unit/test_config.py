@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from hjepa import config as c
 from hjepa import explaining
 from hjepa.cli import options
+from hjepa.config_low import LowSection
 from hjepa.errors import ConfigError
 from hjepa.tasks.badminton.feeds import RandomFeedConfig
 
@@ -182,9 +183,9 @@ def test_defaults_of_the_planners_are_those_of_their_classes() -> None:
     from hjepa.planning.cem import CrossEntropy
     from hjepa.planning.hierarchy import HighPlanConfig
     from hjepa.planning.objectives import LowWeights
-    from hjepa.planning.stroke_planner import LowPlanConfig
+    from hjepa.planning.searching import LowPlanConfig
 
-    low, high = c.LowSection(), c.HighSection()
+    low, high = LowSection(), c.HighSection()
     assert low.weights.model_dump() == dataclasses.asdict(LowWeights())
     theirs = dataclasses.asdict(LowPlanConfig())
     same = (

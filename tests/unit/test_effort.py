@@ -107,10 +107,10 @@ def test_a_part_is_played_once_and_again_where_the_configuration_differs(tmp_pat
         played.append(1)
         return made
 
-    assert kept(tmp_path, setting, base, play) == made
-    again = kept(tmp_path, setting, base, play)
+    for _ in range(2):
+        found = kept(tmp_path, setting, base, play)
+        np.testing.assert_equal([list(stroke) for stroke in found], [list(stroke) for stroke in made])  # nan is nan
     assert len(played) == 1
-    np.testing.assert_equal([list(stroke) for stroke in again], [list(stroke) for stroke in made])  # nan is nan
     for other in (["task.seed=5"], ["low.weights.effort=9"]):
         kept(tmp_path, setting, config.load("badminton", other), play)
     assert len(played) == 3

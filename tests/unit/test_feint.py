@@ -15,7 +15,8 @@ from hjepa.evaluation.results import Recording
 from hjepa.feinting import ObserverTraining, Watched
 from hjepa.models.observer import load_observer, save_observer
 from hjepa.planning.feint import FeintConfig, FeintPlanner, spliced
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.stroke import state_at
 from hjepa.types import NS, Array, Goal, JointTrajectory, MotorPlan, Observation
 from tests import tiny

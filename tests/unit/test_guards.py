@@ -10,16 +10,17 @@ import torch
 from hjepa import build, stroke
 from hjepa.agent import HierarchicalAgent
 from hjepa.config import load
-from hjepa.errors import DataError
 from hjepa.evaluation.episodes import _act
-from hjepa.evaluation.metrics import poisson
 from hjepa.insight.sense.guards_played import walker
 from hjepa.planning import body as b
+from hjepa.planning.flat import FlatAgent
+from hjepa.planning.flat_rally import FlatRallyAgent
 from hjepa.planning.guarding import Guarding
 from hjepa.planning.held import limits_of
 from hjepa.planning.objectives import LowWeights, Situation, StrokeResidual, own_residuals
 from hjepa.planning.programs import plain, recorded, tensors
 from hjepa.planning.stroke_planner import StrokePlanner
+from hjepa.protocols import Avoids
 from hjepa.tasks.kinematics import racket_motion
 from hjepa.types import GUARD_NAMES, NS, Array, Goal, Observation
 from robots.capsules import capsules
@@ -118,7 +119,7 @@ def situation(zones: Array | None = None) -> Situation:
     q = torch.tensor(SPEC.q_home_rad, dtype=torch.float32)[None]
     goal, root = torch.zeros(1, tiny.LOW.goal), torch.eye(tiny.LOW.goal)[None]
     seen = None if zones is None else b.zones_of(zones, q)
-    return Situation(torch.zeros(1, tiny.LOW.state), q, 0 * q, 0 * q, 0.02, goal, root, seen)
+    return Situation(torch.zeros(1, tiny.LOW.whole), q, 0 * q, 0 * q, 0.02, goal, root, seen)
 
 
 def residual(weights: LowWeights, zones: Array | None = None, body: b.Body = BODY) -> StrokeResidual:
@@ -321,15 +322,6 @@ def test_the_drivers_guard_counts_the_set_points_that_it_changes() -> None:
     assert guard.interventions == 2
 
 
-def test_a_rate_of_rare_events_has_the_interval_of_poisson() -> None:
-    none, ten = poisson(0, 0.25), poisson(10, 1.0)
-    assert (none.value, none.lo) == (0.0, 0.0)
-    assert none.hi == pytest.approx(3.689 / 0.25, rel=0.01)  # exact bounds: Garwood (1936)
-    assert (ten.lo, ten.hi) == pytest.approx((4.795, 18.39), rel=0.01)
-    with pytest.raises(DataError):
-        poisson(-1, 1.0)
-
-
 def test_people_come_in_over_a_side_line_and_away_from_the_robot() -> None:
     rng = np.random.default_rng(0)
     for robot in ([-1.0, 2.5], [-6.0, -2.5], [-3.4, 0.0]):
@@ -366,3 +358,13 @@ def test_two_levels_are_told_of_people_before_they_act() -> None:
     assert low._zones[0, :2].tolist() == pytest.approx([-3.0, 2.4])
     HierarchicalAgent(None, low).avoid(np.zeros((0, 6)))  # type: ignore[arg-type]
     assert low._zones is None
+
+
+@pytest.mark.parametrize("kind", [FlatAgent, lambda high, low: FlatRallyAgent(high, low, 4)])
+def test_agents_of_one_level_are_told_of_people_too(kind: Any) -> None:
+    low = planner()
+    agent = kind(Listener(), low)
+    assert isinstance(agent, Avoids)
+    agent.avoid(Person((-3.0, 3.0), (-3.0, 0.0)).zone(0.5))
+    assert low._zones is not None
+    assert low._zones[0, :2].tolist() == pytest.approx([-3.0, 2.4])

@@ -25,7 +25,9 @@ TABLE: dict[str, set[str]] = {
     "hjepa/units.py": set(),
     "hjepa/typed_yaml.py": {"pydantic", "hjepa.yaml_file", "hjepa.units"},
     "hjepa/composition.py": {"yaml", "hjepa.yaml_file"},
-    "hjepa/config.py": {"yaml", "pydantic", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
+    "hjepa/config.py": {"yaml", "pydantic", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"}
+    | {"hjepa.config_low"},
+    "hjepa/config_low.py": {"pydantic", "hjepa.typed_yaml"},
     "hjepa/explaining.py": {"pydantic", "hjepa.units", "hjepa.typed_yaml", "hjepa.composition", "hjepa.yaml_file"},
     "hjepa/motion.py": set(),
     "hjepa/stroke.py": set(),

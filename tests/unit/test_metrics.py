@@ -28,6 +28,20 @@ def test_wilson_agrees_with_scipy(successes: int, trials: int) -> None:
     assert (got.lo, got.hi) == pytest.approx((reference.low, reference.high), abs=1e-12)
 
 
+@pytest.mark.parametrize("count", [0, 1, 10, 400])
+def test_the_interval_of_a_rate_is_the_exact_one_of_scipy(count: int) -> None:
+    lo = stats.chi2.ppf(0.025, 2 * count) / 2 if count else 0.0  # Garwood (1936)
+    hi = stats.chi2.ppf(0.975, 2 * count + 2) / 2
+    got = m.poisson(count, 0.25)
+    assert (got.value, got.lo, got.hi) == pytest.approx((4 * count, 4 * lo, 4 * hi), rel=1e-9)
+
+
+@pytest.mark.parametrize(("count", "exposure"), [(-1, 1.0), (1, 0.0)])
+def test_a_rate_of_nothing_is_refused(count: int, exposure: float) -> None:
+    with pytest.raises(DataError, match="events in an exposure of"):
+        m.poisson(count, exposure)
+
+
 def test_wilson_without_trials_knows_nothing() -> None:
     got = m.wilson(0, 0)
     assert math.isnan(got.value)

@@ -268,7 +268,7 @@ def test_figures_are_json_and_tables_and_pictures_can_be_made_of_them(
     for table in told.tables(found):
         assert {len(row) for row in table.rows} == {len(table.columns)}, table.title
     picture = pictures.draw(found, "note")
-    assert len(picture.rows) == 2 * 6 * 2 + 2
+    assert len(picture.rows) == 2 * 7 * 2 + 2
     path = np.array([[2.0, 0.0, 2.0], [1.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
     example = pictures.Example(path, np.array([0.5, 0.0]), path[:1], (1, 2), {"low level": path}, 200)
     ends = [r["z_m"] for r in pictures.flight(example, "note").rows if r["path"] == "low level"]

@@ -67,7 +67,7 @@ def test_training_takes_the_data_as_collected_and_its_alarm_is_loud(
 ) -> None:
     asked = {}
 
-    def train(spec, codec, swings, flights, high, run, out, *, progress, writer, ranks):
+    def train(spec, codec, swings, flights, high, run, out, *, progress, writer, ranks, start):
         asked.update(swings=len(swings.latent), flights=len(flights[0]), seed=run.level.seed, codec=codec)
         save_low(out / "low.safetensors", tiny.low()._replace(header={"alarms": alarms}))
         return out / "low.safetensors"
@@ -87,3 +87,25 @@ def test_training_takes_the_data_as_collected_and_its_alarm_is_loud(
 def test_without_swings_training_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="run `hjepa collect` first"):
         train_low_level(tiny.SPEC, tmp_path, tiny.high(), tmp_path, 0)
+
+
+def test_weights_are_settled_again_on_swings_of_their_own_codec_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def train(*parts, start, **_):
+        begun.append(start)
+        save_low(tmp_path / "low.safetensors", tiny.low()._replace(header={"alarms": []}))
+        return tmp_path / "low.safetensors"
+
+    monkeypatch.setattr(pipeline, "train", train)
+    weights = tmp_path / "before.safetensors"
+    save_low(weights, tiny.low())
+    with pytest.raises(DataError, match="collected with another motor codec than that of .*--codec"):
+        train_low_level(tiny.SPEC, data, tiny.high(), tmp_path, 3, start=weights)
+    own = tmp_path / "own"
+    assert collect_swings(tiny.SPEC, WORLD, own, SMALL, spread=processes(1), codec_of=weights) == 4
+    train_low_level(tiny.SPEC, own, tiny.high(), tmp_path, 3, start=weights)
+    level, proposal = begun[0]
+    assert torch.equal(level.codec.low, tiny.low().level.codec.low) and proposal.heads == 4

@@ -14,6 +14,7 @@ from hjepa.cli import surprised
 from hjepa.config import load
 from hjepa.evaluation.results import Played, Recording, StrokeResult
 from hjepa.insight.sense import play
+from hjepa.insight.sense.parts import Rows
 from hjepa.insight.sense.play_strokes import CASES, NORMAL, Case, Kept, Row, _Watch
 from hjepa.planning.reacting import ReactConfig
 from hjepa.types import GRADES, NS, Alarm, Sensed
@@ -83,15 +84,12 @@ def test_a_threshold_that_finds_what_is_wrong_and_normal_strokes_above_it_are_fa
     assert f["time_to_detection_s"]["median"] is None
 
 
-def test_kept_rows_come_back_and_what_depends_on_other_settings_does_not(tmp_path) -> None:
-    path = tmp_path / "rows.jsonl"
-    first = Kept(path, "these settings")
-    mine = first.keep(row(at_s=NAN, rises=((0.4, 1),)))
-    with path.open("a") as file:
-        file.write('["normal", "2"')  # killed while it wrote
-    again = Kept(path, "these settings").get(NORMAL, "1", False)
-    assert again._replace(at_s=0.0) == mine._replace(at_s=0.0) and math.isnan(again.at_s)
-    assert Kept(path, "other settings").get(NORMAL, "1", False) is None
+def test_kept_rows_come_back(tmp_path) -> None:
+    mine = Kept(Rows(tmp_path / "rows.jsonl")).keep(row(at_s=NAN, rises=((0.4, 1),)))
+    again = Kept(Rows(tmp_path / "rows.jsonl"))
+    found = again.get(NORMAL, "1", False)
+    assert found._replace(at_s=0.0) == mine._replace(at_s=0.0) and math.isnan(found.at_s)
+    assert again.get(NORMAL, "1", True) is None
 
 
 class Court:

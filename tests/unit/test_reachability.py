@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hjepa.planning.held import Scorer
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.types import Observation
 from tests import tiny
 
@@ -49,7 +50,7 @@ def test_each_goal_is_weighed_by_its_own_root() -> None:
 def test_what_was_found_for_a_goal_is_a_start_of_its_search_and_of_no_other() -> None:
     made = planner(reach_iterations=2)
     energies = made.reachability(seen(), GOALS, ROOTS)
-    z, joints = made._encode(seen())
+    z, joints = made.encoding.encode(seen())
     g = torch.tensor(GOALS, dtype=torch.float32)
     latency = made.config.latency_s + made.config.goal_latency_s
     residual: Scorer = made._residual(made._situation(seen(), z, g[1:2], torch.eye(tiny.LOW.goal)[None], latency))

@@ -9,8 +9,11 @@ import torch
 from hjepa import build, stroke
 from hjepa.bus.fake import PointHigh, PointLow, PointWorld
 from hjepa.bus.inproc import InprocGraph
-from hjepa.planning.reacting import GENTLE, Ladder, ReactConfig, Reacting, Step, broke_at
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.errors import WeightsError
+from hjepa.planning.breaks import broke_at
+from hjepa.planning.reacting import GENTLE, Ladder, ReactConfig, Reacting, Step
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.planning.surprise import CAUSES
 from hjepa.types import ABANDON, CALM, HOLD, MODE_1, NS, REPLAN, Alarm, Launch, RobotState, Sensed
 from tests import tiny
@@ -32,6 +35,11 @@ def climbed(ps, config=CONFIG):
 
 class Line:
     """A level that expects the shuttle on a straight line: 10 m/s towards the robot from where z has it."""
+
+    scattered_m = 0.01
+
+    def scatter(self, window, mask):
+        return torch.tensor([self.scattered_m])
 
     @staticmethod
     def ahead(z, t):
@@ -126,15 +134,42 @@ def looked(made, jump_at=55, ticks=range(40, 64, 4)):
         made.look(made.believed(flight(jump_at, tick=tick)), belief(tick), None)
 
 
-def test_after_a_break_only_the_new_flight_is_believed() -> None:
+def test_a_break_is_in_doubt_until_there_is_enough_of_a_new_flight_and_then_that_alone_is_believed() -> None:
     made = reacting([1.0] * 5 + [0.001])
     looked(made)
-    assert made.since_ns == 55 * TICK_NS and made.afresh and made.watcher.resets == 2
+    assert made.breaks.in_doubt and not made.afresh and made.watcher.resets == 1
+    soon = made.believed(flight(55, tick=62))  # five measurements of it
+    assert soon.tracker_stamp_ns[soon.tracker_mask].max() == 54 * TICK_NS  # memory goes on with what was before
     after = made.believed(flight(55, tick=66))
+    assert made.since_ns == 55 * TICK_NS and made.afresh and made.watcher.resets == 2
     assert after.tracker_stamp_ns[after.tracker_mask].min() == 55 * TICK_NS
     assert (after.tracker_xyz_m[~after.tracker_mask] == 0.0).all()
     made.reset()
     assert made.believed(flight(55, tick=66)).tracker_mask.sum() == flight(55, tick=66).tracker_mask.sum()
+
+
+@pytest.mark.parametrize("scatter_m", [0.0, 0.2])
+def test_what_no_tracker_would_say_of_a_flight_is_never_believed(scatter_m) -> None:
+    made = reacting([1.0] * 5 + [0.001])
+    made.breaks.level.scattered_m = scatter_m  # stuck, or mad
+    looked(made)
+    seen = made.believed(flight(55, tick=90))
+    assert made.breaks.in_doubt and made.since_ns is None
+    assert not (seen.tracker_mask & (seen.tracker_stamp_ns >= 55 * TICK_NS)).any()
+
+
+def test_when_the_old_flight_is_seen_again_only_what_was_said_meanwhile_is_forgotten() -> None:
+    made = reacting([1.0] * 5 + [0.001])
+    made.breaks.level.scattered_m = 0.2
+    looked(made)
+    again = flight(55, tick=80)
+    ticks = again.tracker_stamp_ns // TICK_NS
+    again.tracker_xyz_m[(ticks >= 70) & again.tracker_mask, 2] -= 1.0  # where it would have been all the time
+    seen = made.believed(again)
+    assert not made.breaks.in_doubt and made.since_ns is None and not made.afresh
+    gone = (ticks >= 55) & (ticks < 75)
+    assert not seen.tracker_mask[gone & (ticks < 70)].any()
+    assert seen.tracker_mask[(ticks < 55) | ((ticks >= 75) & (ticks <= 77))].all()
 
 
 @pytest.mark.parametrize(
@@ -163,10 +198,12 @@ def test_a_new_flight_that_no_plan_reaches_is_let_go_and_an_old_one_never() -> N
     made = reacting([1.0] * 5 + [0.001])
     assert not any(made.let_go(True) for _ in range(9)), "the flight is the one the stroke began with"
     looked(made)
+    made.believed(flight(55, tick=66))
     assert [made.let_go(nowhere) for nowhere in (True, True, False, True, True, True)] == [False] * 5 + [True]
     assert made.told().grade == ABANDON
     kept = reacting([1.0] * 5 + [0.001], reactions=("re-plan",))
     looked(kept)
+    kept.believed(flight(55, tick=66))
     assert not any(kept.let_go(True) for _ in range(9))
 
 
@@ -270,13 +307,13 @@ class Lessons:
 @pytest.mark.parametrize(("p", "lessons"), [(1.0, ["outcome", "flight"]), (0.001, [])])
 def test_nothing_is_learned_from_a_stroke_that_surprised(p, lessons) -> None:
     made = planner([1.0, p])
-    made.context = Lessons()
+    made.hindsight.context = made.encoding.context = noted = Lessons()
     commands(made, 2)
     event = made.committed.event_ns // TICK_NS
     made.plan(observation(event + 51), goal())
     made.explain()
     made.reset()
-    assert made.context.told == lessons
+    assert noted.told == lessons
 
 
 def test_a_new_flight_is_planned_for_even_right_before_the_old_contact() -> None:
@@ -327,9 +364,18 @@ def test_a_level_that_does_not_watch_tells_nothing() -> None:
 # with a level
 
 
+def test_a_memory_is_recorded_once_however_often_it_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = []
+    monkeypatch.setattr(build, "record", lambda *made: recorded.append(made) or len(recorded))
+    normal = {cause: torch.linspace(0.0, 30.0, 500) for cause in CAUSES}
+    one, other = (tiny.low()._replace(normal=normal) for _ in range(2))
+    assert [build.watcher(bundle).unlikely for bundle in (one, one._replace(header={}), other, one)] == [1, 1, 2, 1]
+
+
 def test_calibrated_weights_watch_and_others_do_not() -> None:
-    assert build.watcher(tiny.low()) is None
-    normal = {cause: torch.linspace(0.0, 1e-3, 500) for cause in CAUSES}  # an untrained level is always surprised
+    with pytest.raises(WeightsError, match="do not say how surprising normal play is"):
+        build.watcher(tiny.low())
+    normal = {cause: torch.linspace(0.0, 30.0, 500) for cause in CAUSES}  # no flight: what cannot be scores 60
     bundle = tiny.low()._replace(normal=normal)
     steps = ReactConfig(steps=(Step(0.01, 1), Step(0.01, 99), Step(0.01, 99), Step(0.01, 99)))
     made = StrokePlanner(
@@ -340,6 +386,6 @@ def test_calibrated_weights_watch_and_others_do_not() -> None:
     made.plan(observation(70), goal())
     told = made.sensed()
     level = bundle.level
-    z = made._encode(observation(70))[0]
+    z = made.encoding.encode(observation(70))[0]
     assert observation(70).stamp_ns < broke_at(level, z, observation(70).stamp_ns, observation(80)) <= 80 * TICK_NS
     assert told.grade == REPLAN and 0.0 < told.sensed.p <= 0.01 and told.sensed.score > 2.0

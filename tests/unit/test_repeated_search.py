@@ -9,7 +9,8 @@ import torch
 from hjepa.bus.fake import PointLow
 from hjepa.planning.cem import CrossEntropy
 from hjepa.planning.gradient import GaussNewton
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.protocols import Repeats
 from hjepa.types import Goal, Observation
 from tests import tiny

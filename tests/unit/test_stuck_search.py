@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from hjepa.planning.held import Committed
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from tests import tiny
 
 torch.set_num_threads(1)
@@ -61,16 +62,16 @@ def test_looking_around_finds_the_other_basin() -> None:
 def test_points_far_around_are_the_best_of_those_drawn_and_in_the_box() -> None:
     made, problem = planner(first_kept=2), TwoBasins()
     proposals = torch.full((4, X), 3.9)
-    x, _ = made._strayed(problem, proposals)
+    x, _ = made.searching.strayed(problem, proposals)
     assert x.shape == (made.config.first_kept, X)
     assert (x <= problem.high).all()
     assert (x >= problem.low).all()
     energy = problem.energy(x)
     assert energy[0] <= energy[1] < problem.energy(proposals)[0]
     made.reset(5)
-    assert torch.equal(made._strayed(problem, proposals)[0], x)  # a seed, a draw
+    assert torch.equal(made.searching.strayed(problem, proposals)[0], x)  # a seed, a draw
     made.reset(6)
-    assert not torch.equal(made._strayed(problem, proposals)[0], x)
+    assert not torch.equal(made.searching.strayed(problem, proposals)[0], x)
 
 
 def test_a_search_out_of_budget_is_cut_short() -> None:
@@ -87,7 +88,7 @@ def test_a_search_out_of_budget_is_cut_short() -> None:
         made, _ = planner(strayed=0, budget_s=budget_s), calls.clear()
         with torch.no_grad():
             made._search(Counted(), z, g, JOINTS, None, 0)
-        assert made._tally == sum(calls)
+        assert made.searching.tally == sum(calls)
         counts.append(len(calls))
     assert counts == [6, 3]  # proposals, 1 + 2 iterations and their scores; out of time: one of each
 
@@ -108,7 +109,7 @@ def test_no_more_candidates_are_scored_than_a_decision_may(most: int) -> None:
         found = made._search(Counted(), z, g, JOINTS, None, 0)
         assert sum(calls) <= max(most, heads + 2)  # proposals are scored before anything else
         old = Committed(0, found.x, 0, 10**9, None, 0.0, found.spares)  # type: ignore[arg-type]  # no command is asked
-        made._energy, made._tally = 1e6, 0  # the alarm: proposals and points around once more
+        made.searching.energy, made.searching.tally = 1e6, 0  # the alarm: proposals and points around once more
         calls.clear()
         made._search(Counted(), z, g, JOINTS, old, 0)
-    assert made._tally == sum(calls) <= max(most, heads + 2)
+    assert made.searching.tally == sum(calls) <= max(most, heads + 2)

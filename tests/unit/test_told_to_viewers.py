@@ -16,7 +16,8 @@ from hjepa.errors import ConfigError, LinkError
 from hjepa.planning.considering import SHOWN
 from hjepa.planning.hierarchy import HighPlanConfig, HighPlanner
 from hjepa.planning.objectives import LowWeights
-from hjepa.planning.stroke_planner import LowPlanConfig, StrokePlanner
+from hjepa.planning.searching import LowPlanConfig
+from hjepa.planning.stroke_planner import StrokePlanner
 from hjepa.types import Considered, Launch, RobotState, Weighed
 from tests import tiny
 from tests.unit.test_hierarchy import CODES, TYPES, ToyShots, _observation

@@ -16,7 +16,7 @@ from hjepa.errors import ConfigError  # noqa: E402
 from hjepa.insight.sense import violations_pairs as vp  # noqa: E402
 from hjepa.insight.sense import violations_scores as vs  # noqa: E402
 from hjepa.insight.sense.violations_filter import drift, surprises  # noqa: E402
-from hjepa.insight.sense.violations_parts import Block, Parts, Watched  # noqa: E402
+from hjepa.insight.sense.violations_parts import Block, Watched, WatchedParts  # noqa: E402
 from hjepa.insight.sense.violations_played import met  # noqa: E402
 from hjepa.insight.sense.violations_told import found  # noqa: E402
 from hjepa.insight.sense.violations_watch import Traces, fly, through, watch  # noqa: E402
@@ -61,12 +61,6 @@ def test_the_threshold_is_the_highest_that_finds_enough() -> None:
 def test_an_alarm_that_lasts_is_one_alarm() -> None:
     alarm = np.array([[1, 1, 0, 1], [0, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)
     assert vs.onsets(alarm).tolist() == [2, 1, 0]
-
-
-@pytest.mark.parametrize(("count", "lo", "hi"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.39)])
-def test_the_interval_of_a_rate_is_that_of_poisson_tables(count: int, lo: float, hi: float) -> None:
-    made = vs.per_minute(count, 2.0)
-    assert (made.value, made.lo, made.hi) == pytest.approx((count / 2, lo / 2, hi / 2), abs=2e-3)
 
 
 def test_a_score_before_the_instant_does_not_count() -> None:
@@ -211,17 +205,17 @@ def test_a_part_is_read_again_unless_something_changed(tmp_path: Path) -> None:
         calls.append(1)
         return traces(np.array([1.0, 2.0]))
 
-    first = Parts(tmp_path, config, 2).traces("x", make)
-    again = Parts(tmp_path, config, 2).traces("x", make)
+    first = WatchedParts(tmp_path, config, 2).traces("x", make)
+    again = WatchedParts(tmp_path, config, 2).traces("x", make)
     assert len(calls) == 1
     np.testing.assert_array_equal(first.score, again.score)
     for changed in (
-        Parts(tmp_path, config, 3),
-        Parts(tmp_path, load("badminton", [f"agent.weights={weights}", "task.seed=1"]), 2),
+        WatchedParts(tmp_path, config, 3),
+        WatchedParts(tmp_path, load("badminton", [f"agent.weights={weights}", "task.seed=1"]), 2),
     ):
         changed.traces("x", make)
     (weights / "low.safetensors").write_bytes(b"other")
-    Parts(tmp_path, config, 2).traces("x", make)
+    WatchedParts(tmp_path, config, 2).traces("x", make)
     assert len(calls) == 4
 
 

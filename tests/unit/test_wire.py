@@ -27,6 +27,7 @@ from hjepa.bus.topics import (
     Ticked,
     Time,
     Weights,
+    Zones,
     address,
 )
 from hjepa.errors import LinkError, WireError
@@ -96,6 +97,7 @@ VALUES = {
     "considered": Considered(
         4, 5, *np.ones((2, 3)), *np.ones((2, 3, J)), np.ones((3, 1)), np.zeros((3, 3)), np.zeros((3, 2)), float("nan")
     ),
+    "zones": Zones(7, np.ones((2, 6))),
     "surprise": Alarm(Sensed(7, 12.5, 0.003, "flight"), 2),
     "ledger": Ledger(1, 2, 3, 4, 5, 6, 7, False),
     "handled": Handled("goal", 5, 6, 7, np.array([1, 2]), np.zeros(3, dtype=np.uint8), np.array([9])),

@@ -16,8 +16,9 @@ from hjepa.evaluation.metrics import Interval
 from hjepa.insight import origin
 from hjepa.insight.sense.asked import Asked, Found, Table
 from hjepa.insight.sense.effort_cost import compute_table, computed
-from hjepa.insight.sense.effort_curve import Costs, Equal, Point, Ratio
+from hjepa.insight.sense.effort_curve import Costs, Equal, Point
 from hjepa.insight.sense.effort_play import Setting, Stroke, kept, play
+from hjepa.insight.sense.said import percent, shown
 from hjepa.viewer.pictures import effort as picture
 
 STROKES, QUICK_STROKES = 60, 2
@@ -107,14 +108,21 @@ def _tables(compared: Mapping[str, Any]) -> list[Table]:
             [
                 name,
                 f"{p.returns} of {p.strokes}",
-                *(_percent(p.returned), _joules(p.stroke_j), _joules(p.before_j), _joules(p.return_j)),
+                *(percent(p.returned), _joules(p.stroke_j), _joules(p.before_j), _joules(p.return_j)),
             ]
             for name, p in points.items()
         ]
         made.append(Table(f"Effort and return, {title}", POINTS, rows))
         pairs = {name: (found["usual_against"][name], found["at_equal_rate"][name]) for name in RIVALS}
         against = [
-            [name, _share(usual.per_stroke), _share(usual.per_return), _points(usual), _share(equal.ratio), _mix(equal)]
+            [
+                name,
+                _share(usual.per_stroke),
+                _share(usual.per_return),
+                shown(usual.rate_difference, 1, 100.0, signed=True),
+                _share(equal.ratio),
+                _mix(equal),
+            ]
             for name, (usual, equal) in pairs.items()
         ]
         made.append(Table(f"Against rivals, {title}", AGAINST, against))
@@ -155,10 +163,6 @@ def _spot(name: str, point: Point, of: str) -> picture.Spot:
     return picture.Spot(name, (energy.value, energy.lo, energy.hi), percent)
 
 
-def _percent(share: Interval) -> str:
-    return f"{100 * share.value:.1f} % ({100 * share.lo:.1f} to {100 * share.hi:.1f})"
-
-
 def _joules(energy: Interval) -> str:
     if not math.isfinite(energy.value):
         return "no return"
@@ -168,12 +172,7 @@ def _joules(energy: Interval) -> str:
 def _share(ratio: Interval) -> str:
     if not math.isfinite(ratio.value):
         return "not reached" if math.isinf(ratio.value) else "-"
-    return f"{ratio.value:.2f} ({ratio.lo:.2f} to {ratio.hi:.2f})"
-
-
-def _points(ratio: Ratio) -> str:
-    d = ratio.rate_difference
-    return f"{100 * d.value:+.1f} ({100 * d.lo:+.1f} to {100 * d.hi:+.1f})"
+    return shown(ratio, 2)
 
 
 def _mix(equal: Equal) -> str:

@@ -7,8 +7,6 @@ are kept in a folder, so that a run that was killed goes on with the next one.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from hjepa.config import Config
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.results import NAN
 from hjepa.insight import origin
+from hjepa.insight.sense.parts import Parts, key_of
 from hjepa.planning.hierarchy import HighPlanner
 from hjepa.planning.spent import Spent
 from hjepa.planning.stroke_planner import StrokePlanner
@@ -69,24 +68,10 @@ class Setting(NamedTuple):
 
 def kept(folder: Path, setting: Setting, config: Config, played: Callable[[], list[Stroke]]) -> list[Stroke]:
     """The part as it lies in a folder, if it is of the same configuration and weights; else it is played."""
-    path, key = folder / f"{setting.name}.json", _key(setting.of(config))
-    if path.exists():
-        text = json.loads(path.read_text(encoding="utf-8"))
-        if text["key"] == key:
-            return [_stroke(row) for row in text["strokes"]]
-    made = played()
-    rows = [list(stroke) for stroke in made]
-    folder.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")  # a killed run leaves no part that looks whole
-    half.write_text(json.dumps(host.plain({"key": key, "strokes": rows}), allow_nan=False), encoding="utf-8")
-    half.replace(path)
-    return made
-
-
-def _key(config: Config) -> str:
-    """Hash of what a part depends on."""
-    parts = (str(Stroke._fields), config.model_dump_json(), json.dumps(origin.weights(config, origin.levels(config))))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    own = setting.of(config)
+    parts = Parts(folder, key_of(own, Stroke._fields, levels=origin.levels(own)))
+    rows = parts.value(setting.name, lambda: host.plain([list(stroke) for stroke in played()]))
+    return [_stroke(row) for row in rows]
 
 
 def _stroke(row: list[Any]) -> Stroke:

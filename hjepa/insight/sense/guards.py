@@ -14,6 +14,7 @@ import numpy as np
 from hjepa.evaluation.metrics import Interval, poisson, rate
 from hjepa.insight.sense.asked import Asked, Found, Table
 from hjepa.insight.sense.guards_played import KINDS, SIDES, Row, play
+from hjepa.insight.sense.said import percent, shown
 from hjepa.types import Array
 from hjepa.viewer.pictures.guards import Bar, draw
 
@@ -57,7 +58,7 @@ def examine(asked: Asked) -> Found:
         "returns": returns,
         "not_swung_at": {side: sum(r.gave_up for r in rows) for side, rows in zip(SIDES, (off, on), strict=True)},
         "plan_ms_p50": spent,
-        "rows": [{side: row.to_json() for side, row in zip(SIDES, pair, strict=True)} for pair in pairs],
+        "rows": [{side: row._asdict() for side, row in zip(SIDES, pair, strict=True)} for pair in pairs],
     }
     bars = [Bar(WORDS[k], *(kinds[k][s] for s in SIDES)) for k in KINDS] + [Bar("all", *(total[s] for s in SIDES))]
     note = f"{asked.name}, {count} strokes ({asked.config.task.feed}), the driver's own guard on in both"
@@ -129,7 +130,7 @@ def _tables(kinds: dict[str, Any], total: dict[str, Any], returns: dict[str, Any
         [
             name,
             f"{found['strokes']} ({found['feasible']})",
-            *(_percent(found[key]) for key in ("off", "on", "off_feasible", "on_feasible", "difference")),
+            *(percent(found[key]) for key in ("off", "on", "off_feasible", "on_feasible", "difference")),
         ]
         for name, found in returns.items()
         if found["strokes"]
@@ -146,9 +147,4 @@ def _cells(found: dict[str, Any]) -> list[str]:
         f"{found[s]['rate']:.0f} ({found[s]['count']}; {found[s]['lo']:.0f} to {found[s]['hi']:.0f})" for s in SIDES
     ]
     ratio = found["ratio"]
-    shown = "-" if ratio["value"] is None else f"{ratio['value']:.2f} ({ratio['lo']:.2f} to {ratio['hi']:.2f})"
-    return [*sides, shown]
-
-
-def _percent(x: dict[str, float]) -> str:
-    return f"{100 * x['value']:.1f} % ({100 * x['lo']:.1f} to {100 * x['hi']:.1f})"
+    return [*sides, "-" if ratio["value"] is None else shown(ratio, 2)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +14,7 @@ from hjepa.config import Config
 from hjepa.evaluation.episodes import run
 from hjepa.evaluation.feasible import stroke_seed
 from hjepa.insight.sense.asked import Asked
+from hjepa.insight.sense.parts import Parts, key_of
 from hjepa.types import Array
 from robots.sim.person import Person
 from robots.sim.world import SimulatedCourt
@@ -40,10 +38,6 @@ class Row(NamedTuple):
     broke: dict[str, int]  # by KINDS, 0 or 1
     plan_ms: float  # median of the stroke's plans
 
-    def to_json(self) -> dict[str, Any]:
-        """As a line of a file has it."""
-        return self._asdict()
-
 
 def play(asked: Asked, count: int) -> tuple[list[Row], list[Row]]:
     """Both sides of the first `count` strokes of the configuration's feed."""
@@ -53,25 +47,14 @@ def play(asked: Asked, count: int) -> tuple[list[Row], list[Row]]:
     for k, side in enumerate(SIDES):
         low = config.low.model_copy(update={"guards": side == "on"})
         own = config.model_copy(update={"low": low})
-        part = asked.out / f"guards-{side}-{_mark(own)}.jsonl"
-        rows = _kept(part)[:count]
+        kept = Parts(asked.out / "guards_parts", key_of(own, Row._fields)).rows(side)
+        rows = [Row(**row) for row in kept.rows]
         for row in _strokes(own, len(rows), count):
             rows.append(row)
-            with part.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row.to_json()) + "\n")
+            kept.keep(row._asdict())
             asked.progress("strokes", k * count + len(rows), len(SIDES) * count)
         made.append(rows)
     return made[0], made[1]
-
-
-def _mark(config: Config) -> str:
-    """Of all that the strokes depend on."""
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
-
-
-def _kept(part: Path) -> list[Row]:
-    lines = part.read_text(encoding="utf-8").splitlines() if part.exists() else []
-    return [Row(**json.loads(line)) for line in lines if line.endswith("}")]
 
 
 def _strokes(config: Config, first: int, count: int) -> Iterator[Row]:

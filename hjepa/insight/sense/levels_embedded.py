@@ -23,11 +23,16 @@ from hjepa.types import Array
 
 SCORED_S = (0.2, 0.8)  # before the contact
 CURVE_S = tuple(np.linspace(0.0, 1.0, 21).tolist())  # edges of the bins of time before the contact
-CURVES = ("landing point", "time to contact", "shuttle position", "shuttle velocity")
+CURVES = ("landing point", "time to usual contact", "shuttle position", "shuttle velocity")
 CURVED = ("low", "high")
 LEVELS = ("low", "high", "rally")
 TRUTH = "true state"  # asked beside the levels: what no sensor could tell better
-CHOSEN = ("landing point", "time to contact", "time to floor")  # that the true state is asked for
+CHOSEN = (
+    "landing point",
+    "time to contact",
+    "time to usual contact",
+    "time to floor",
+)  # that the true state is asked for
 
 
 class Models(NamedTuple):

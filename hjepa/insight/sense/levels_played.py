@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +28,11 @@ from hjepa.tasks.badminton.flight import land
 from hjepa.tasks.badminton.strokes import load_strokes
 from hjepa.types import NS, Array, Observation
 
-RULE = 1  # counts up when what is kept changes
+RULE = 2  # counts up when what is kept changes
 PART = 20  # strokes of a file
 STEP = 2  # ticks between two moments: 20 ms
 FEWEST = HighPlanConfig.samples  # tracker samples before any level is asked
+DRAWS = 9  # of the oracle's candidates at its first decision: the median of its plans is when it usually hits
 LONGEST_S = 1.2  # moments earlier than this before the contact are not kept
 
 
@@ -39,6 +41,7 @@ class Played(NamedTuple):
 
     stroke: NDArray[np.int64]  # (S,) row of the stroke table
     to_go_s: Array  # (S,) until the oracle's contact
+    usual_s: Array  # (S,) until it usually hits such a stroke; nan where it found no plan at first
     window_m: NDArray[np.float32]  # (S, K, 3) tracker, as observed
     mask: NDArray[np.bool_]  # (S, K)
     q_rad: Array  # (S, J) as observed
@@ -85,6 +88,7 @@ UNITS = {
     "shuttle velocity": "m/s",
     "landing point": "m",
     "time to contact": "s",
+    "time to usual contact": "s",
     "time to floor": "s",
     "racket position": "m",
     "racket face": "1",
@@ -101,11 +105,11 @@ UNITS = {
 def truths(played: Played) -> dict[str, Array]:
     """What levels may know (S, n), in the order of UNITS; nan where the stroke table does not say."""
     p, feet_m = played, load_strokes().hitter_m[played.stroke]
-    columns = (
-        p.shuttle_m, p.shuttle_m_s, p.landing_m, p.to_go_s[:, None], p.to_floor_s[:, None], p.racket_m, p.face,
-        p.racket_m_s, p.true_q_rad[:, :2], p.true_dq_rad_s[:, :2], p.true_q_rad[:, 2:], p.true_dq_rad_s[:, 2:], feet_m,
-        p.hit_m,
-    )  # fmt: skip
+    q, dq = p.true_q_rad, p.true_dq_rad_s
+    times = (column[:, None] for column in (p.to_go_s, p.usual_s, p.to_floor_s))
+    racket = p.racket_m, p.face, p.racket_m_s
+    body = q[:, :2], dq[:, :2], q[:, 2:], dq[:, 2:]
+    columns = p.shuttle_m, p.shuttle_m_s, p.landing_m, *times, *racket, *body, feet_m, p.hit_m
     return dict(zip(UNITS, columns, strict=True))
 
 
@@ -165,19 +169,29 @@ def _part(system: api.System, feed: FeedTable, starts: Starts, twice: bool) -> d
     found: list[tuple[Any, ...]] = []
     contacts = np.full((len(feed.id), 2), np.nan)
     with system.world() as world:
-        agent = system.agent("oracle")
+        agent, other = system.agent("oracle"), system.agent("oracle")
 
-        def once(i: int, draw: int) -> tuple[list[_Moment], float]:
+        def once(i: int, draw: int, usual: Callable[[Observation], None] = lambda seen: None) -> tuple[Any, float]:
             seed = stroke_seed(system.config.task.seed, int(feed.id[i]))
             agent.reset(seed + draw)
-            return _stroke(world, agent, world.reset(starts.state(i), feed.launch(i), seed), period)
+            return _stroke(world, agent, world.reset(starts.state(i), feed.launch(i), seed), period, usual)
 
         for i in range(len(feed.id)):
-            moments, contact_s = once(i, 0)
+            plans: list[float] = []
+            moments, contact_s = once(i, 0, partial(_planned, other, plans))
             contacts[i] = contact_s, once(i, 1)[1] if twice else np.nan
+            usual_s = float(np.median(plans)) if plans else float("nan")
             fall = land(feed.x0_m[i][None], feed.v0_m_s[i][None], drag_m)
             found += [
-                (int(feed.id[i]), contact_s - stamp_s, *values, feed.x0_m[i], fall.xy_m[0], fall.time_s[0] - stamp_s)
+                (
+                    int(feed.id[i]),
+                    contact_s - stamp_s,
+                    usual_s - stamp_s,
+                    *values,
+                    feed.x0_m[i],
+                    fall.xy_m[0],
+                    fall.time_s[0] - stamp_s,
+                )
                 for stamp_s, values in moments
                 if 0.0 <= contact_s - stamp_s <= LONGEST_S  # none of a stroke that was not hit
             ]
@@ -188,15 +202,30 @@ def _part(system: api.System, feed: FeedTable, starts: Starts, twice: bool) -> d
 _Moment = tuple[float, tuple[Any, ...]]
 
 
-def _stroke(world: Any, agent: Agent, seen: Observation, period: int) -> tuple[list[_Moment], float]:
+def _planned(oracle: Any, plans: list[float], seen: Observation) -> None:
+    """When each of its draws would hit, s from the launch, decided now."""
+    for draw in range(DRAWS):
+        oracle.reset(1000 + draw)
+        oracle.act(seen)
+        if oracle.event is not None:
+            plans.append(oracle.event[1] / NS)
+
+
+def _stroke(
+    world: Any, agent: Agent, seen: Observation, period: int, first: Callable[[Observation], None]
+) -> tuple[list[_Moment], float]:
     """Moments of a stroke up to its contact (stamp in s, columns of Played from the window on), and the contact; nan
-    if there is none."""
+    if there is none. first: told the observation of the first command."""
+    waiting = True
     moments: list[_Moment] = []
     tick, flight = 0, flight_window(seen)
     while not world.done and not world.outcome().hit:
         if tick % period == 0:
             command = agent.act(seen)
             if command is not None:
+                if waiting:
+                    waiting = False
+                    first(seen)
                 world.send(command)
         if tick < len(seen.tracker_mask):  # later the hit has left the window: what was seen of it stays in force
             flight = flight_window(seen)

@@ -146,9 +146,11 @@ def _by_time(what: str, found: Curve) -> drawn.ByTime:
         }
         for name in ("r2", "rmse")
     )
-    if what == "time to contact":  # within a bin all times are nearly the same
+    if what == "time to usual contact":  # within a bin all times are nearly the same
         r2 = {which: np.full_like(line, np.nan) for which, line in r2.items()}
-    must = {level: bounds[0] for (level, name), bounds in ASKED.items() if name == what and name != "time to contact"}
+    must = {
+        level: bounds[0] for (level, name), bounds in ASKED.items() if name == what and name != "time to usual contact"
+    }
     return drawn.ByTime(what, UNITS[what], r2, rmse, must)
 
 

@@ -5,7 +5,6 @@ Legend: N strokes or flights, H hidden spans, A instants at which is asked.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -24,6 +23,7 @@ from hjepa.insight.sense import occlusion_figures as told
 from hjepa.insight.sense import occlusion_flights as sky
 from hjepa.insight.sense import occlusion_landing as falls
 from hjepa.insight.sense import occlusion_play as court
+from hjepa.insight.sense import parts
 from hjepa.insight.sense.asked import Asked, Found
 from hjepa.tasks.badminton.feeds import FeedTable
 from hjepa.tasks.badminton.flight import L_NOMINAL_M, fly
@@ -33,7 +33,6 @@ from robots.spec import load_spec
 STROKES, FLIGHTS = 150, 300  # as usual
 SPARE = 2  # times as many flights are drawn: some are too short
 MAIN_MS = (0, 200)  # hidden in the middle of every stroke's flight; other lengths and places of a third of them
-LEVELS = ("low", "high")
 
 
 class Size(NamedTuple):
@@ -63,7 +62,7 @@ def examine(asked: Asked) -> Found:
     errors = {world: falls.errors(world, feed, setting, folder, asked.progress) for world in falls.WORLDS}
     played = {agent: _played(asked, agent, size, folder) for agent in size.agents}
     figures = told.figures(size.hidden_ms, errors, played, config.task.seed)
-    note = origin.small_print(config, asked.name, LEVELS)
+    note = origin.small_print(config, asked.name, parts.LEVELS)
     drawn = [
         pictures.draw(figures, note),
         pictures.flight(_example(feed, setting, errors["nominal"]), note),
@@ -89,11 +88,8 @@ def _configured(config: Config, strokes: int, agent: str) -> Config:
 
 def key_of(config: Config, size: Size) -> str:
     """Tells parts of other settings apart."""
-    rule = (__version__, size, falls.WORLDS, falls.DRAG_RANGE_M, sky.BEFORE, sky.AFTER, config.model_dump_json())
-    digest = hashlib.sha256(repr(rule).encode())
-    for name, value in origin.weights(config, LEVELS).items():
-        digest.update(f"{name} {value}".encode())
-    return digest.hexdigest()[:12]
+    about = (__version__, size, falls.WORLDS, falls.DRAG_RANGE_M, sky.BEFORE, sky.AFTER)
+    return parts.key_of(config, *about)
 
 
 def flights_of(config: Config, size: Size, setting: falls.Setting) -> FeedTable:

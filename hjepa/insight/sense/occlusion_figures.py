@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from hjepa.evaluation.metrics import Interval
 from hjepa.evaluation.results import StrokeResult
 from hjepa.insight.sense import occlusion_flights as sky
 from hjepa.insight.sense import occlusion_landing as falls
 from hjepa.insight.sense import occlusion_play as court
 from hjepa.insight.sense.asked import Table
+from hjepa.insight.sense.said import shown
 from hjepa.types import Array
 
 AFTER_MS = tuple(round(1e3 * slots * sky.SLOT_S) for slots in sky.AFTER)
@@ -25,7 +25,9 @@ PAIRS = (  # world, whose error, over whose
     ("nominal", falls.OURS, falls.TRUE),
     ("nominal", falls.OURS, falls.WINDOW),
     ("nominal", falls.OURS, falls.ESTIMATED),
+    ("nominal", falls.ALONE, falls.TRUE),
     ("varied", falls.OURS, falls.NOMINAL),
+    ("varied", falls.ALONE, falls.NOMINAL),
     ("varied", falls.OURS, falls.TRUE),
     ("varied", falls.OURS, falls.ESTIMATED),
     ("varied", falls.TOLD, falls.TRUE),
@@ -200,13 +202,6 @@ def _strokes(found: Mapping[str, Any]) -> Table:
 
 def _metres(row: Mapping[str, Any], *names: str) -> str:
     return ", ".join(f"{row[name]:.3f}" if row["flights"] else "-" for name in names)
-
-
-def shown(interval: Mapping[str, float] | Interval, digits: int, scale: float = 1.0) -> str:
-    """A figure with its interval."""
-    value = interval if isinstance(interval, Mapping) else asdict(interval)
-    x, lo, hi = (scale * value[name] for name in ("value", "lo", "hi"))
-    return f"{x:.{digits}f} ({lo:.{digits}f} to {hi:.{digits}f})"
 
 
 def says(found: Mapping[str, Any]) -> str:

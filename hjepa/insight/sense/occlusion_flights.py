@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hjepa.evaluation.feasible import stand, stroke_seed
 from hjepa.insight.sense.landing import Ahead, Landing, ahead, first_floor
 from hjepa.models.low import LowInput, LowLevel
+from hjepa.planning.context import SlowContext
 from hjepa.tasks.badminton.estimate import Estimate, FilterConfig, ShuttleFilter
 from hjepa.tasks.badminton.feeds import FeedTable
 from hjepa.tasks.badminton.flight import G, fly, land
@@ -97,11 +99,29 @@ def _watch(flights: Flights, i: int, sensors: SensorConfig, slots: int) -> list[
 
 def expected(level: LowLevel, observations: Sequence[Observation], context: Array) -> Ahead:
     """The flights that the low level expects from observations (N) in worlds of contexts (N, C)."""
+    with torch.no_grad():
+        z = _encoded(level, observations)
+        return ahead(level, level.in_context(z, torch.from_numpy(context.astype(np.float32))))
+
+
+def inferred(level: LowLevel, observations: Sequence[Observation]) -> Array:
+    """Contexts (N, C) that the slow context would plan in, had it seen nothing but each of these flights."""
+    belief = SlowContext(level, torch.eye(level.config.goal))
+    with torch.no_grad():
+        told = level.context_of(_encoded(level, observations))
+        estimates = []
+        for said, doubt in zip(*told, strict=True):
+            belief.forget()
+            belief.saw(said[None], doubt[None])
+            estimates.append(belief.estimate[0])
+    return torch.stack(estimates).double().numpy()
+
+
+def _encoded(level: LowLevel, observations: Sequence[Observation]) -> Tensor:
+    """z (N, Z)."""
     columns = ("tracker_xyz_m", "tracker_mask", "q_rad", "dq_rad_s")
     parts = [np.stack([getattr(seen, name) for seen in observations]) for name in columns]
-    with torch.no_grad():
-        z = level.encode(LowInput(*(torch.from_numpy(part.astype(np.float32)) for part in parts)))
-        return ahead(level, level.in_context(z, torch.from_numpy(context.astype(np.float32))))
+    return level.encode(LowInput(*(torch.from_numpy(part.astype(np.float32)) for part in parts)))
 
 
 def ours(level: LowLevel, observations: Sequence[Observation], context: Array) -> Landing:

@@ -28,12 +28,13 @@ from robots.sensors import SensorConfig
 HIDDEN_MS = (0, 50, 100, 200, 300, 400)
 DRAG_RANGE_M = (4.1, 5.4)  # of the varied worlds
 OURS, TOLD = "low level", "low level, drag told"
+ALONE = "low level, drag by this flight"  # as it plays, before it has lived anything
 TRUE, NOMINAL, ESTIMATED = "Kalman, true drag", "Kalman, nominal drag", "Kalman, drag estimated"
 WINDOW = "Kalman, true drag, one window"  # it knows what the low level knows: what is seen now, not what went before
 COPY, COAST = "copy last", "constant velocity"
 WORLDS = {
-    "nominal": (OURS, TRUE, ESTIMATED, COAST, COPY, WINDOW),
-    "varied": (OURS, TOLD, TRUE, NOMINAL, ESTIMATED, COPY),
+    "nominal": (OURS, ALONE, TRUE, ESTIMATED, COAST, COPY, WINDOW),
+    "varied": (OURS, ALONE, TOLD, TRUE, NOMINAL, ESTIMATED, COPY),
 }
 RESAMPLES = 1000
 
@@ -111,6 +112,7 @@ def _told(level: LowLevel, seen: Sequence[Observation], context: Array) -> dict[
     own = sky.ours(level, seen, np.zeros_like(context))
     return {
         OURS: own.xy_m,
+        ALONE: sky.ours(level, seen, sky.inferred(level, seen)).xy_m,
         TOLD: sky.ours(level, seen, context).xy_m,
         COPY: np.stack([sky.copied(one) for one in seen]),
         COAST: np.stack([sky.coasting(one) for one in seen]),

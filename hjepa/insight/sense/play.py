@@ -15,7 +15,9 @@ from hjepa.build import weights_path
 from hjepa.errors import ConfigError, WeightsError
 from hjepa.evaluation.metrics import Interval, poisson, quantile, rate
 from hjepa.insight.sense.asked import Asked, Found, Table
+from hjepa.insight.sense.parts import Parts, key_of
 from hjepa.insight.sense.play_strokes import CASES, NORMAL, Kept, Row, opened, pairs
+from hjepa.insight.sense.said import percent, shown
 from hjepa.types import CALM, GRADES
 from hjepa.viewer.pictures.alarms import Reaction, draw
 
@@ -40,9 +42,8 @@ def examine(asked: Asked) -> Found:
             f"'{weights_path(config, 'low')}' was never calibrated for surprise: train the low level again"
         )
     try:
-        weights = weights_path(config, "low").stat()
-        about = f"{config.model_dump_json()} {weights.st_size} {weights.st_mtime_ns}"
-        played = pairs(asked, table, Kept(asked.out / "play_strokes.jsonl", about), many, each)
+        kept = Parts(asked.out / "play_parts", key_of(config, Row._fields)).rows("strokes")
+        played = pairs(asked, table, Kept(kept), many, each)
     finally:
         table.world.close()
     return told(played, asked.name)
@@ -62,8 +63,8 @@ def told(played: Sequence[Pair], name: str) -> Found:
     both = figures["all cases"]
     alarms = figures["normal"]["false_alarms_per_min"][GRADES[1]]
     says = (
-        f"{_number(alarms)} false alarms a minute of normal play; when something was wrong, "
-        f"{_percent(both['returned']['off'])} returned without reactions and {_percent(both['returned']['on'])} with "
+        f"{shown(alarms, 2)} false alarms a minute of normal play; when something was wrong, "
+        f"{percent(both['returned']['off'])} returned without reactions and {percent(both['returned']['on'])} with "
         f"them, {both['unsafe']['off']['count']} and {both['unsafe']['on']['count']} unsafe motions"
     )
     picture = draw([_reaction(case, figures["cases"][case], rows) for case, rows in cases.items()], name)
@@ -138,13 +139,13 @@ def _difference(off: Sequence[float], on: Sequence[float]) -> Interval:
 def _tables(figures: dict[str, Any]) -> list[Table]:
     normal = figures["normal"]
     title = f"normal play: {normal['strokes']} strokes, {normal['minutes']:.1f} min; false alarms a minute"
-    alarms = Table(title, list(GRADES[1:]), [[_number(v) for v in normal["false_alarms_per_min"].values()]])
+    alarms = Table(title, list(GRADES[1:]), [[shown(v, 2) for v in normal["false_alarms_per_min"].values()]])
     found, rows = [], [[NORMAL, *_saved_cells(normal)]]
     for case, f in figures["cases"].items():
         times = (f["time_to_detection_s"][q] for q in ("median", "p90"))
         ms = ["-" if s is None else f"{1e3 * s:.0f}" for s in times]
-        at_recall = _number(f["false_alarms_per_min_at_95_recall"])
-        found.append([case, str(f["strokes"]), _percent(f["detected"]), *ms, at_recall])
+        at_recall = shown(f["false_alarms_per_min_at_95_recall"], 2)
+        found.append([case, str(f["strokes"]), percent(f["detected"]), *ms, at_recall])
         rows.append([case, *_saved_cells(f)])
     rows.append(["all that is wrong", *_saved_cells(figures["all cases"])])
     if figures["all cases, early"]:
@@ -157,19 +158,11 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
 def _saved_cells(f: dict[str, Any]) -> list[str]:
     d, unsafe, effort = f["returned"]["difference"], f["unsafe"], f["effort_j"]
     return [
-        *(_percent(f["returned"][side]) for side in ("off", "on")),
-        f"{100 * d['value']:+.1f} ({100 * d['lo']:+.1f} to {100 * d['hi']:+.1f})",
+        *(percent(f["returned"][side]) for side in ("off", "on")),
+        shown(d, 1, 100.0, signed=True),
         f"{unsafe['off']['count']} to {unsafe['on']['count']}",
         f"{effort['off']:.0f} to {effort['on']:.0f}",
     ]
-
-
-def _percent(f: dict[str, float]) -> str:
-    return f"{100 * f['value']:.1f} % ({100 * f['lo']:.1f} to {100 * f['hi']:.1f})"
-
-
-def _number(f: dict[str, float]) -> str:
-    return f"{f['value']:.2f} ({f['lo']:.2f} to {f['hi']:.2f})"
 
 
 def _reaction(case: str, f: dict[str, Any], rows: Sequence[Pair]) -> Reaction:

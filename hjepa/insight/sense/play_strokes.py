@@ -6,10 +6,8 @@ about surprise and in nothing else. Legend: J joints.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +19,7 @@ from hjepa.errors import DataError
 from hjepa.evaluation.episodes import feed_of
 from hjepa.evaluation.feasible import TICKS_PER_S, stand, stroke_seed
 from hjepa.insight.sense.asked import Asked
+from hjepa.insight.sense.parts import Rows
 from hjepa.tasks.badminton.feeds import FeedTable
 from hjepa.types import NS, Array, RobotState
 from robots.sim.disturbance import UNITS, Disturbance
@@ -186,19 +185,13 @@ class _Watch:
 
 
 class Kept:
-    """Rows in a file, one a line, so that a killed examination goes on where it was."""
+    """Rows in a file, so that a killed examination goes on where it was."""
 
-    def __init__(self, path: Path, about: str) -> None:
-        """about: what the rows depend on; a file about something else is begun anew."""
-        self.path, self._rows = path, dict[tuple[str, str, bool], Row]()
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if not lines or lines[0] != about:
-            path.write_text(about + "\n", encoding="utf-8")
-            return
-        for line in lines[1:]:
-            if line.endswith("]"):  # the last one may be cut off
-                values = json.loads(line)
-                self._add(Row._make([*values[:-1], tuple((s, g) for s, g in values[-1])]))
+    def __init__(self, file: Rows) -> None:
+        """file: of rows that depend on the same."""
+        self._file, self._rows = file, dict[tuple[str, str, bool], Row]()
+        for values in file.rows:
+            self._add(Row._make([*values[:-1], tuple((s, g) for s, g in values[-1])]))
 
     def _add(self, row: Row) -> None:
         self._rows[row.case, row.stroke, row.reacting] = row
@@ -210,8 +203,7 @@ class Kept:
     def keep(self, row: Row) -> Row:
         """One more."""
         self._add(row)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(list(row)) + "\n")
+        self._file.keep(list(row))
         return row
 
 

@@ -12,7 +12,7 @@ from hjepa import build
 from hjepa.insight.sense.asked import Asked, Found
 from hjepa.insight.sense.violations_filter import FLIGHT, surprises
 from hjepa.insight.sense.violations_pairs import KINDS, PLAYED, SIZES, draw, feed_of, normal
-from hjepa.insight.sense.violations_parts import Block, Parts, Watched
+from hjepa.insight.sense.violations_parts import Block, Watched, WatchedParts
 from hjepa.insight.sense.violations_played import play
 from hjepa.insight.sense.violations_told import found
 from hjepa.insight.sense.violations_watch import through, watch
@@ -33,7 +33,7 @@ def watched(asked: Asked, count: int, sizes: tuple[float, ...]) -> Watched:
     """All kinds, `count` pairs of each size, and normal play; what has been watched before is read."""
     config, seed = asked.config, asked.config.task.seed
     build.use_one_thread()
-    feed, parts = feed_of(config.task.feed), Parts(asked.out / "violations_parts", config, count)
+    feed, parts = feed_of(config.task.feed), WatchedParts(asked.out / "violations_parts", config, count)
     wanted = [(kind, size) for kind in KINDS for size in ((1.0,) if kind in PLAYED else sizes)]
     total = 2 * count * len(wanted) + NORMAL * count
     done = 0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from hjepa import build
-from hjepa.arrays import load_arrays, save_arrays
 from hjepa.config import Config
+from hjepa.insight.sense.parts import Parts, key_of
 from hjepa.insight.sense.violations_watch import Traces
 from hjepa.planning import surprise
 
@@ -35,20 +33,12 @@ class Watched(NamedTuple):
 RULE = 1  # counts up when episodes change, so that old parts are not reused
 
 
-class Parts:
-    """A folder of parts of one measurement: other weights, settings or another watcher have other names."""
+class WatchedParts:
+    """Parts of one measurement: other weights, settings or another watcher have other names."""
 
     def __init__(self, folder: Path, config: Config, count: int) -> None:
-        digest = hashlib.sha256(repr((RULE, count, config.model_dump_json())).encode())
-        for path in (*(build.weights_path(config, level) for level in ("low", "high")), Path(surprise.__file__)):
-            digest.update(path.read_bytes() if path.is_file() else b"")
-        self.folder, self.key = folder, digest.hexdigest()[:12]
+        self._parts = Parts(folder, key_of(config, RULE, count, Path(surprise.__file__).read_bytes()))
 
     def traces(self, name: str, make: Callable[[], Traces]) -> Traces:
         """From their file, or made and kept."""
-        path = self.folder / f"{name}_{self.key}.npz"
-        if not path.is_file():
-            made = make()
-            save_arrays(path, made._asdict(), compressed=True)
-            return made
-        return Traces(**load_arrays(path, Traces._fields, "part", "delete it"))
+        return Traces(**self._parts.arrays(name, Traces._fields, lambda: make()._asdict()))

@@ -72,19 +72,3 @@ def onsets(alarm: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How often alarm (N, T) begins in each episode."""
     before = np.pad(alarm[:, :-1], ((0, 0), (1, 0)))
     return np.asarray((alarm & ~before).sum(axis=1), dtype=np.int64)
-
-
-def per_minute(count: int, minutes: float) -> Interval:
-    """Rate with the exact Poisson interval (Garwood 1936)."""
-    lo = 0.0 if count == 0 else _poisson_mean(count - 1, 0.975)
-    return Interval(count / minutes, lo / minutes, _poisson_mean(count, 0.025) / minutes)
-
-
-def _poisson_mean(count: int, share: float) -> float:
-    """The mean of which at most `count` events have that probability: bisection."""
-    low, high = 0.0, 3.0 * count + 20.0
-    for _ in range(60):
-        mean = 0.5 * (low + high)
-        below = sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count + 1))
-        low, high = (mean, high) if below > share else (low, mean)
-    return 0.5 * (low + high)

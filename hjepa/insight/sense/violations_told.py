@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hjepa.config import Config
-from hjepa.evaluation.metrics import Interval, rate
+from hjepa.evaluation.metrics import Interval, poisson, rate
 from hjepa.insight.sense.asked import Found, Table
 from hjepa.insight.sense.violations_pairs import HARMLESS, PLAYED
 from hjepa.insight.sense.violations_parts import Block, Watched
@@ -21,7 +21,6 @@ from hjepa.insight.sense.violations_scores import (
     mean_over,
     onsets,
     pairwise,
-    per_minute,
     recalling,
 )
 from hjepa.insight.sense.violations_watch import Traces, times_s
@@ -152,7 +151,7 @@ def _alarm_figures(alarm: Alarm, watched: Watched) -> dict[str, Any]:
         },
         "false_alarms": int(begun),
         "minutes": float(minutes),
-        "per_minute": asdict(per_minute(int(begun), float(minutes))),
+        "per_minute": asdict(poisson(int(begun), float(minutes))),
         "episodes": {"nothing": false.pop(""), **false, "net stops it": _raised(alarm, net, "")},
     }
 

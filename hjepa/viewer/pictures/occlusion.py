@@ -52,8 +52,10 @@ def _errors(axes: Axes, world: str, landing: Sequence[Mapping[str, Any]], estima
     for k, name in enumerate(estimators):
         mine = [r for r in rows if r["estimator"] == name and r["flights"]]
         x, y, lo, hi = ([r[key] for r in mine] for key in ("hidden_ms", "median_m", "median_lo_m", "median_hi_m"))
-        axes.fill_between(x, lo, hi, color=SERIES[k], alpha=0.15, lw=0)
-        axes.plot(x, y, color=SERIES[k], marker=MARKERS[k], ms=6, lw=1.8, label=name)
+        again, turn = divmod(k, len(SERIES))  # more estimators than colours: the others are dashed
+        color, style = SERIES[turn], "--" if again else "-"
+        axes.fill_between(x, lo, hi, color=color, alpha=0.15, lw=0)
+        axes.plot(x, y, style, color=color, marker=MARKERS[turn % len(MARKERS)], ms=6, lw=1.8, label=name)
     flights = max((r["flights"] for r in rows), default=0)
     what = "drag as usual" if world == "nominal" else "drag differs from flight to flight"
     axes.set(title=f"{what}, n = {flights}", xlabel="hidden, ms", ylabel="median landing error, m", yscale="log")
