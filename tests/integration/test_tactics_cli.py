@@ -99,7 +99,7 @@ def rally() -> tuple[matches.Rally, sides.RobotSide]:
     build.use_one_thread()
     robot = matches.robot(config.load("badminton", []), "hjepa")
     try:
-        found = matches.play_rally((robot, sides.HumanSide(Opponent("human"))), 1, "val", 11)
+        found = matches.play_rally((robot, sides.HumanSide(Opponent("human"))), 1, "val", 11, longest=8)
         yield found, robot
     finally:
         robot.close()
