@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 
 from hjepa.models.high import HighConfig, HighModel
 from hjepa.models.losses import SIGReg
+from hjepa.models.low import LowLevel
 from hjepa.models.motor import ContactEvent
 from hjepa.training.chains import chain_rows, chains
 from hjepa.training.encoder import EncoderTraining, Sampler, encoder_loss, set_statistics, train_encoder
 from hjepa.training.low import LowTraining
 from hjepa.training.low import loss as low_loss
+from hjepa.training.low_alone import learn_flight
 from hjepa.training.low_data import Prepared, prepare
 from hjepa.training.low_run import LowRun
 from hjepa.training.pairs import PairConfig
@@ -32,6 +35,7 @@ from hjepa.training.rallies import Pool, with_simulated
 from hjepa.training.rally import Batches, RallyTraining, cache, code_of, make_codebook, rally_loss, train_rally
 from hjepa.training.ranks import ALONE, Ranks, joined
 from hjepa.training.searched import SearchedConfig, Way, as_swings
+from hjepa.training.surprise import CalibrationConfig
 from hjepa.training.train_low import fit
 from tests import tiny
 
@@ -45,12 +49,17 @@ LOW = LowRun(
     proposal=ProposalTraining(hindsight_steps=2, energy_steps=2, batch=32),
     searched=SearchedConfig(motions=40),
     model=tiny.LOW,
+    flight_steps=0,  # learned apart (FLIGHT): a memory that knows little of it makes rounding into other lessons
     body_steps=2,
     body_batch=96,
     polish_steps=2,
+    polish_batches=2,
     settle_steps=2,
+    surprise=CalibrationConfig(strokes=20),
     refine_steps=2,
 )
+
+FLIGHT = replace(LOW, flight_steps=4, flight_batch=512)
 
 
 def pool() -> Pool:
@@ -96,7 +105,9 @@ def train_low(out: Path, ranks: Ranks = ALONE) -> dict[str, Tensor]:
     """All stages of the low level; its weights."""
     from hjepa.models import checkpoint
 
-    return checkpoint.load(fit(tiny.SPEC, prepared(), tiny.high(), LOW, out, ranks=ranks))[0]
+    data = prepared()
+    learn_flight(LowLevel(LOW.model, tiny.codec()), data, FLIGHT, out, None, None, ranks)
+    return checkpoint.load(fit(tiny.SPEC, data, tiny.high(), LOW, out, ranks=ranks))[0]
 
 
 Loss = Callable[[int], tuple[Tensor, dict[str, float]]]

@@ -31,6 +31,7 @@ class LowRun:
     body_steps: int = 3000  # 0: none
     body_batch: int = 768
     polish_steps: int = 3000
+    polish_batches: int = 150  # of 128 situations each, whose proposals are polished around
     settle_steps: int = 2000
     settle_searched: float = 0.5  # share of a settling batch whose motions a search has chosen
     refine_steps: int = 1000

@@ -40,6 +40,7 @@ LOW = LowRun(
     body_steps=2,
     body_batch=48,
     polish_steps=2,
+    polish_batches=2,
     settle_steps=2,
     refine_steps=1,
 )

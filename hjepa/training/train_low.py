@@ -240,7 +240,7 @@ def _proposed(level: LowLevel, proposal: Proposal, prepared: Prepared, high: Hig
     late = prepared.train[pairs.event_s[prepared.train] > 0.35]
     rng = np.random.default_rng([run.level.seed, 9])
     pool = []
-    for _ in range(150):
+    for _ in range(run.polish_batches):
         rows = late[rng.integers(len(late), size=128)]
         b = data.draw(
             rows, rng, 0.010, 0.02, pairs.event_s[rows] - rng.uniform(c.earliest_s, c.latest_s + 0.1, len(rows))

@@ -24,7 +24,8 @@ from hjepa.evaluation.results import StrokeResult
 from hjepa.tasks.badminton.feeds import FeedTable, load_feed
 from hjepa.tuning.blocks import Block
 
-SPARE = 1.7  # strokes judged at a time for each feasible one that is wanted
+SPARE = 1.7  # strokes judged at a time for each feasible one that is wanted ...
+MORE = 8  # ... and some more, not more than are wanted: most draws of a few hold enough
 POOLS = 8  # so many times at most: robots that reach little find few
 OTHER = 1_000_003  # between the seeds of tuned and fresh strokes
 Judging = Callable[[int, int], None]
@@ -59,7 +60,7 @@ def _feasible(
     world: Court, table: FeedTable, drawn: NDArray[np.int64], wanted: int, seed: int, judging: Judging | None
 ) -> tuple[Strokes, NDArray[np.int64]]:
     """The first feasible strokes of a random order, judged a pool at a time; and the order's rest."""
-    size, folder = math.ceil(SPARE * wanted) + 8, api.cache_folder() / f"starts-{__version__}"
+    size, folder = math.ceil(SPARE * wanted) + min(MORE, wanted), api.cache_folder() / f"starts-{__version__}"
     kept: list[tuple[FeedTable, Starts]] = []
     found = 0
     for begin in range(0, POOLS * size, size):

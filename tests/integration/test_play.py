@@ -39,7 +39,7 @@ def same(ours: Played, theirs: Played) -> None:
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize(("start", "processes"), [("receiver", True), ("carried", True), ("receiver", False)])
+@pytest.mark.parametrize(("start", "processes"), [("carried", True), ("receiver", False)])
 def test_over_the_bus_is_played_what_direct_calls_play(weights: Path, start: str, processes: bool) -> None:
     loaded = system(weights, f"task.start={start}")
     direct = list(api.play(loaded, record=True))

@@ -62,7 +62,7 @@ def test_the_benchmark_scores_files_of_ones_own(tmp_path: Path) -> None:
         "rally_id,ball_round,type,landing_x,landing_y\n7,5,net shot,0.1,-0.3\n7,6,lob,1.0,1.6\n7,7,smash,-0.3,-0.6\n"
     )
     (tmp_path / "gt.csv").write_text(truth, encoding="utf-8")
-    words = ("bench", "forecast", "--given", "given.csv", "--truth", "gt.csv", "--draws", "40", "--json", "f.json")
+    words = ("bench", "forecast", "--given", "given.csv", "--truth", "gt.csv", "--quick", "--json", "f.json")
     done = hjepa(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def rally() -> tuple[matches.Rally, sides.RobotSide]:
     build.use_one_thread()
     robot = matches.robot(config.load("badminton", []), "hjepa")
     try:
-        found = matches.play_rally((robot, sides.HumanSide(Opponent("human"))), 1, "val", 11)
+        found = matches.play_rally((robot, sides.HumanSide(Opponent("human"))), 1, "val", 11, longest=8)
         yield found, robot
     finally:
         robot.close()

@@ -177,7 +177,8 @@ def test_realtime_keeps_the_clock_and_counts_what_comes_too_late() -> None:
     assert 0.30 < wall < 20.0  # a busy machine
     agent = Counting(think_s=0.12)
     (slow,) = e.run(FakeCourt(SPEC), agent, feed, starts_of(feed), clock="realtime", replan_period_ms=50)
-    assert slow.result.deadline_misses > quick.result.deadline_misses
+    (waited_for,) = e.run(FakeCourt(SPEC), Counting(), feed, starts_of(feed), replan_period_ms=50)
+    assert waited_for.result.deadline_misses == 0  # the quick one may have some on a busy machine
     assert slow.result.deadline_misses >= 3  # it was busy at 50 and 100 ms; its command of 0.15 s came after 0.17 s
     assert len(agent.stamps) <= 4
     assert slow.result.landing_s == quick.result.landing_s  # the world did not wait
