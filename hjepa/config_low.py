@@ -40,19 +40,19 @@ Looks = Annotated[int, Field(ge=1, le=1000)]
 
 class SurpriseSection(Section):
     """What the low level does when the shuttle surprises it, as in planning.reacting; p: share of normal strokes in
-    which surprise ever gets so high, so a p of 0.003 is one false alarm in 333 strokes."""
+    which surprise ever gets so high, so a p of 0.001 is one false alarm in 1,000 strokes."""
 
     enabled: bool = key(True, "watch the flight; false: nothing is ever surprising")
     reactions: tuple[Reaction, ...] = key(
         ("re-plan", "mode 1", "abandon", "hold"), "grades that are acted upon; empty: surprise is only told"
     )
-    replan_p: Share = key(0.003, "re-plan as if a new flight had begun: at looks with this p or less", unit="1")
+    replan_p: Share = key(0.001, "re-plan as if a new flight had begun: at looks with this p or less", unit="1")
     replan_looks: Looks = key(1, "after so many of them", unit="1")
-    mode1_p: Share = key(0.003, "play the proposal without a search: the same", unit="1")
+    mode1_p: Share = key(0.0003, "play the proposal without a search: the same", unit="1")
     mode1_looks: Looks = key(2, "the same", unit="1")
-    abandon_p: Share = key(0.003, "give the stroke up and recover: the same", unit="1")
+    abandon_p: Share = key(0.0001, "give the stroke up and recover: the same", unit="1")
     abandon_looks: Looks = key(3, "the same", unit="1")
-    hold_p: Share = key(0.003, "brake, send nothing more, let the driver hold: the same", unit="1")
+    hold_p: Share = key(0.0001, "brake, send nothing more, let the driver hold: the same", unit="1")
     hold_looks: Looks = key(5, "the same", unit="1")
     lost_energy: float = key(
         150.0,

@@ -18,7 +18,7 @@ from hjepa.models.flight import NOISE_M, FlightMemory
 
 SPANS = (6, 12, 25)  # slots that are called new, S
 OLD, NEW = 8, 4  # samples needed, older and new ones
-MODEL_M, MODEL_SHARE = 0.002, 0.0005  # what the learned flight may err, and per metre flown
+MODEL_M, MODEL_SHARE = 0.002, 0.001  # what the learned flight may err, and per metre flown
 NET_M, BEHIND_M = 1.524, -0.35  # height of the tape, and x of what has come through
 STOPPED = 0.5  # above, a flight is thought to end at the net
 UNLIKELY = 60.0  # -log p of what cannot be, at most

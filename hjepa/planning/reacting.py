@@ -41,7 +41,7 @@ class Step(NamedTuple):
 class ReactConfig:
     """The ladder, and which of its rungs are acted upon."""
 
-    steps: tuple[Step, ...] = (Step(0.003, 1), Step(0.003, 2), Step(0.003, 3), Step(0.003, 5))  # of grades 1 to 4
+    steps: tuple[Step, ...] = (Step(1e-3, 1), Step(3e-4, 2), Step(1e-4, 3), Step(1e-4, 5))  # of grades 1 to 4
     calm_looks: int = 3  # in a row, after which a grade below 'abandon' is left
     reactions: tuple[str, ...] = GRADES[1:]
 

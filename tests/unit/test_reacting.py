@@ -20,7 +20,7 @@ from tests import tiny
 from tests.unit.test_repeated_search import goal, observation
 
 torch.set_num_threads(1)
-CONFIG = ReactConfig()
+CONFIG = ReactConfig(steps=tuple(Step(0.003, looks) for looks in (1, 2, 3, 5)))
 TICK_NS = 10_000_000
 
 
