@@ -65,7 +65,7 @@ class Breaks:
             self._holes.append((since_ns, int(seen.tracker_stamp_ns[slots[-BACK]])))
             self._doubted = None
             return False
-        if len(slots) < ENOUGH or not SCATTER_M[0] < self._scatter(seen, slots) < SCATTER_M[1]:
+        if len(slots) < ENOUGH or not SCATTER_M[0] < self._scatter(seen, slots, z) < SCATTER_M[1]:
             return False
         self.since_ns, self._doubted, self._holes = since_ns, None, []
         return True
@@ -88,12 +88,13 @@ class Breaks:
         gap = np.linalg.norm(seen.tracker_xyz_m[slots] - expected(self.level, z, stamp_ns, stamps), axis=1)
         return bool((gap < NEAR_M + NEAR_M_S * (stamps - stamp_ns) / NS).all())
 
-    def _scatter(self, seen: Observation, slots: NDArray[np.int64]) -> float:
-        mask = np.zeros(len(seen.tracker_mask), dtype=np.float32)
+    def _scatter(self, seen: Observation, slots: NDArray[np.int64], like: Tensor) -> float:
+        """In m; like: a tensor of the level's kind and device."""
+        mask = np.zeros(len(seen.tracker_mask))
         mask[slots] = 1.0
-        window = (seen.tracker_xyz_m * mask[:, None]).astype(np.float32)
+        window = like.new_tensor(seen.tracker_xyz_m * mask[:, None])
         with torch.no_grad():
-            return float(self.level.scatter(torch.from_numpy(window)[None], torch.from_numpy(mask)[None]))
+            return float(self.level.scatter(window[None], like.new_tensor(mask)[None]))
 
 
 def broke_at(level: Any, z: Tensor, stamp_ns: int, seen: Observation) -> int:
