@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(folder: Path) -> None:
         assert process.stdout is not None
         assert any(re.match(r"trials \d+/400", line) for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert f"stopped; the same command goes on from {folder / 'study'}/" in said
     assert study.read(folder / "study")[1][: len(before)] == before
