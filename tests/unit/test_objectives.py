@@ -54,7 +54,7 @@ def test_the_flat_term_is_the_cheapest_of_goal_and_price() -> None:
 def make(weights: LowWeights) -> StrokeResidual:
     bundle = tiny.low()
     q = torch.tensor(tiny.SPEC.q_home_rad, dtype=torch.float32)[None]
-    z = torch.zeros(1, tiny.LOW.state)
+    z = torch.zeros(1, tiny.LOW.whole)
     situation = Situation(z, q, 0 * q, 0 * q, 0.02, torch.zeros(1, tiny.LOW.goal), torch.eye(tiny.LOW.goal))
     return StrokeResidual(bundle.level, limits_of(tiny.SPEC), weights, situation)
 

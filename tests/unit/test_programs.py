@@ -22,7 +22,7 @@ RECORDED = recorded(for_search(LEVEL), LIMITS, tiny.SPEC.joints)
 def situation(rows: int, seed: int) -> Situation:
     g = torch.Generator().manual_seed(seed)
     q = torch.tensor(tiny.SPEC.q_home_rad, dtype=torch.float32)[None] + 0.1 * torch.randn(1, 8, generator=g)
-    z, goal = torch.randn(1, tiny.LOW.state, generator=g), torch.randn(rows, tiny.LOW.goal, generator=g)
+    z, goal = torch.randn(1, tiny.LOW.whole, generator=g), torch.randn(rows, tiny.LOW.goal, generator=g)
     dq, ddq = torch.randn(2, 1, 8, generator=g)
     return Situation(z, q, dq, ddq, 0.01 * seed, goal, torch.randn(rows, tiny.LOW.goal, tiny.LOW.goal, generator=g))
 

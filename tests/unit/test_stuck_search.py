@@ -46,7 +46,7 @@ def planner(**changes: float | None) -> StrokePlanner:
 
 
 def first_plan(made: StrokePlanner) -> float:
-    z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
+    z, g = torch.zeros(1, tiny.LOW.whole), torch.zeros(1, tiny.LOW.goal)
     with torch.no_grad():
         return made._search(TwoBasins(), z, g, JOINTS, None, 0).energy
 
@@ -82,7 +82,7 @@ def test_a_search_out_of_budget_is_cut_short() -> None:
             calls.append(len(x))
             return super().__call__(x)
 
-    z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
+    z, g = torch.zeros(1, tiny.LOW.whole), torch.zeros(1, tiny.LOW.goal)
     counts = []
     for budget_s in (None, 0.0):
         made, _ = planner(strayed=0, budget_s=budget_s), calls.clear()
@@ -102,7 +102,7 @@ def test_no_more_candidates_are_scored_than_a_decision_may(most: int) -> None:
             calls.append(len(x))
             return super().__call__(x)
 
-    z, g = torch.zeros(1, tiny.LOW.state), torch.zeros(1, tiny.LOW.goal)
+    z, g = torch.zeros(1, tiny.LOW.whole), torch.zeros(1, tiny.LOW.goal)
     made = planner(most=most, first_starts=3, strayed=48)
     heads = 4
     with torch.no_grad():
