@@ -81,8 +81,8 @@ class FlightMemory(nn.Module):
         t = (since[:, None] - self.age).clamp(min=0.0)
         mean = torch.cat([*self._start(window_m, mask, t), window_m.new_zeros(len(mask), self.context)], dim=-1)
         for _ in range(STEPS):
-            gap, precision, step = self._step(mean, window_m, mask, t)
-            mean = mean + torch.minimum(torch.maximum(step, -self.leap), self.leap)
+            gap, precision, step = self._step(mean, window_m, mask, t, len(self.leap))
+            mean = mean + step
         count = (3.0 * mask.sum(dim=-1) - 6.0).clamp(min=3.0)
         residual = torch.sqrt(((gap**2).sum(-1) * mask).sum(-1) / count)
         return Memory(mean, precision, since, residual)
@@ -97,13 +97,8 @@ class FlightMemory(nn.Module):
         start = m.mean[:, :6] + (bend @ c[..., None])[..., 0]
         nominal = torch.cat([start, torch.zeros_like(c)], dim=-1)
         t = (m.since_s[:, None] - self.age).clamp(min=0.0)
-        where, slope = self.path(nominal, t)  # the belief is normal only nearly: once more, where it is used most
-        slope = slope[..., :6]
-        weighed = slope * (mask / NOISE_M**2)[..., None, None]
-        precision = torch.einsum("bkip,bkiq->bpq", weighed, slope) + self.prior[:6, :6]
-        pull = torch.einsum("bkip,bki->bp", weighed, window_m - where)
-        step = torch.linalg.solve(precision, pull[..., None])[..., 0]
-        start = start + torch.minimum(torch.maximum(step, -self.leap[:6]), self.leap[:6])
+        # the belief is normal only nearly: once more, where it is used most
+        start = start + self._step(nominal, window_m, mask, t, 6)[2]
         eye = torch.eye(6 + self.context, dtype=c.dtype, device=c.device)[:, 6:]
         doubt = torch.linalg.solve(m.precision, eye.expand(len(c), -1, -1))[:, 6:].diagonal(dim1=1, dim2=2).sqrt()
         return torch.cat([start, bend.flatten(1), c, doubt, m.since_s[:, None]], dim=-1)
@@ -112,34 +107,38 @@ class FlightMemory(nn.Module):
         """What `recall` gave (B, R), context (B, C), times from the window's end on (B, 1) -> positions (B, 3)."""
         bend = recalled[:, 6 : 6 + 6 * self.context].unflatten(-1, (6, self.context))
         start = recalled[:, :6] - (bend @ context[..., None])[..., 0]
-        along, up, heading = split(start[:, 3:])
-        forward, upward = self.flight(along, up, context, recalled[:, -1] + t_s[:, 0])
-        return start[:, :3] + torch.cat([forward[:, None] * heading, upward[:, None]], dim=-1)
+        return self._along(start, context, recalled[:, -1:] + t_s)[:, 0]
 
     def filled(self, window_m: Tensor, mask: Tensor, recalled: Tensor) -> tuple[Tensor, Tensor]:
         """The window (B, K, 3) and its mask (B, K) with what the memory knows in place of samples that should have
         been there: those since the first one that usually have arrived by now."""
         t = recalled[:, -1:] - self.age
-        along, up, heading = split(recalled[:, 3:6])
-        nominal = t.new_zeros(*t.shape, self.context)
-        shape = t.shape
-        forward, upward = self.flight(
-            along[:, None].expand(shape), up[:, None].expand(shape), nominal, t.clamp(min=0.0)
-        )
-        way = torch.cat([forward[..., None] * heading[:, None], upward[..., None]], dim=-1)
+        way = self._along(recalled[:, :6], t.new_zeros(len(t), self.context), t.clamp(min=0.0))
         due = (t > 0.0) & (self.age >= USUAL_DELAY_S - 1e-4)
         known = torch.maximum(mask, due.to(mask.dtype))
         seen = mask[..., None]
-        return (seen * window_m + (1.0 - seen) * (recalled[:, None, :3] + way)) * known[..., None], known
+        return (seen * window_m + (1.0 - seen) * way) * known[..., None], known
 
-    def _step(self, mean: Tensor, window_m: Tensor, mask: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gaps (B, K, 3), precision (B, P, P) and the step (B, P) of one iteration."""
+    def _along(self, start: Tensor, context: Tensor, t_s: Tensor) -> Tensor:
+        """Position and velocity at the first sample (B, 6), context (B, C), times since (B, T) -> places (B, T, 3)."""
+        along, up, heading = split(start[:, 3:])
+        T = t_s.shape[1]
+        speeds = (speed[:, None].expand(-1, T) for speed in (along, up))
+        forward, upward = self.flight(*speeds, context[:, None].expand(-1, T, -1), t_s)
+        return start[:, None, :3] + torch.cat([forward[..., None] * heading[:, None], upward[..., None]], dim=-1)
+
+    def _step(
+        self, mean: Tensor, window_m: Tensor, mask: Tensor, t: Tensor, free: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaps (B, K, 3), precision (B, free, free) and the step (B, free) of one iteration over the first `free`
+        parameters of mean (B, P), the others held."""
         where, slope = self.path(mean, t)
-        gap = window_m - where
+        gap, slope, leap = window_m - where, slope[..., :free], self.leap[:free]
         weighed = slope * (mask / NOISE_M**2)[..., None, None]
-        precision = torch.einsum("bkip,bkiq->bpq", weighed, slope) + self.prior
-        pull = torch.einsum("bkip,bki->bp", weighed, gap) - mean * self._own_prior()
-        return gap, precision, torch.linalg.solve(precision, pull[..., None])[..., 0]
+        precision = torch.einsum("bkip,bkiq->bpq", weighed, slope) + self.prior[:free, :free]
+        pull = torch.einsum("bkip,bki->bp", weighed, gap) - (mean * self._own_prior())[:, :free]
+        step = torch.linalg.solve(precision, pull[..., None])[..., 0]
+        return gap, precision, torch.minimum(torch.maximum(step, -leap), leap)
 
     def _own_prior(self) -> Tensor:
         """(P,) of what has a value to be drawn to: the context alone."""
@@ -163,7 +162,7 @@ class FlightMemory(nn.Module):
         n = 2 + self.context
         speeds = torch.stack([along, up], dim=-1)
         at = torch.cat([speeds, c], dim=-1)[:, None, :].expand(-1, n + 1, -1)  # itself, then each nudged
-        at = at + torch.nn.functional.pad(torch.diag(self.nudge), (0, 0, 1, 0))
+        at = at + F.pad(torch.diag(self.nudge), (0, 0, 1, 0))
         T = t_s.shape[1]
         each = at[:, :, None, :].expand(-1, -1, T, -1)
         times = t_s[:, None, :].expand(-1, n + 1, -1)

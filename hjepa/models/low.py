@@ -168,6 +168,7 @@ class ShuttleAhead(nn.Module):
         """Features and context (B, D + C), heading (B, 2), time (B, 1)."""
         t = to_go_s
         out = self.net(torch.cat([known, t, t * t, torch.exp(-t / 0.15), torch.exp(-t / 0.6)], dim=-1))
+        # the first three were the place, which the memory knows better: the width is that of the shipped weights
         return torch.cat([_turn(10.0 * out[:, 3:6], heading, 1.0), out[:, 6:]], dim=-1)
 
 

@@ -53,7 +53,7 @@ class LowTraining:
     inverse: float = 0.1
     heads: float = 1.0
     heads_shape: bool = True  # heads' gradients shape the level (False: they are read-outs only)
-    outcomes_shape: bool = True  # those of offset, landing, net and time; shuttle ahead and own racket are observed
+    outcomes_shape: bool = True  # those of offset, landing, net and time; the own racket is observed
     tick: float = 0.05
     seed: int = 0
 

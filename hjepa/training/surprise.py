@@ -14,11 +14,10 @@ from torch import Tensor
 
 from hjepa.models.low import LowLevel
 from hjepa.models.surprise import FlightSurprise
-from hjepa.training.low import DELAY_SLOTS, GAP_SLOTS, LowData
+from hjepa.training.low import DELAY_SLOTS, GAP_SLOTS
 from hjepa.training.pairs import L_NOMINAL_M, Flights
 from hjepa.types import Array
 
-_TOGETHER = 256  # windows looked at at once
 _LEAST = 8  # slots flown at the first look
 
 
@@ -46,9 +45,9 @@ def normal_flights(
     highest: dict[str, list[float]] = {"flight": [], "unseen": []}
     for row in rows:
         window, mask = looks(flights.x_m[row], rng, c, level.config.window)
-        said = [score(window[k : k + _TOGETHER], mask[k : k + _TOGETHER]) for k in range(0, len(mask), _TOGETHER)]
-        highest["flight"].append(max(float(part.score.max()) for part in said))
-        highest["unseen"].append(max(float((part.unseen * m.any(dim=-1)).max()) for part, m in zip(said, [mask])))
+        said = score(window, mask)
+        highest["flight"].append(float(said.score.max()))
+        highest["unseen"].append(float((said.unseen * mask.any(dim=-1)).max()))
     return {cause: np.sort(np.array(values)) for cause, values in highest.items()}
 
 
@@ -68,14 +67,3 @@ def looks(path_m: Array, rng: np.random.Generator, c: CalibrationConfig, window:
     mask = inside & seen[slots]
     xyz = measured[slots] * mask[..., None]
     return torch.from_numpy(xyz.astype(np.float32)), torch.from_numpy(mask.astype(np.float32))
-
-
-@torch.no_grad()
-def normal_outcomes(level: LowLevel, data: LowData, rows: NDArray[np.int64], doubt: Tensor) -> Array:
-    """How far outcomes of hits among rows lie from what was expected shortly before, as SlowContext.surprise (N,)."""
-    rows = rows[data.pairs.hit[rows]]
-    b = data.draw(rows, np.random.default_rng(6), 0.010, 0.02, np.full(len(rows), 0.1))
-    z = level.in_context(level.encode(b.now), b.context)
-    gap = (level.goal_of(level.predict(z, b.action)) - level.goal_of(level.target(b.future))) @ doubt.T
-    kept = b.seen.bool().numpy()
-    return np.sort((gap**2).mean(dim=-1).sqrt().double().numpy()[kept])
