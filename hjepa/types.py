@@ -177,7 +177,7 @@ class Sensed(NamedTuple):
     stamp_ns: int  # of the observation
     score: float  # grows with surprise; comparable within one set of weights
     p: float  # share of normal strokes in which surprise ever gets so high (conformal, its tail an exponential)
-    cause: str  # whose expectation was broken most: 'flight', 'unseen', 'net', 'outcome'; '' nothing was expected yet
+    cause: str  # whose expectation was broken most: 'flight', 'unseen', 'net'; '' nothing was expected yet
 
 
 GRADES = ("calm", "re-plan", "mode 1", "abandon", "hold")  # what a low level does about surprise, by grade

@@ -1,9 +1,8 @@
 """Surprise: how far what is seen lies from what was expected of it, calibrated on normal play.
 
-A level says how unlikely the newest samples of a flight are by what it recalls of the older ones, how long nothing has
-been seen, and how far a stroke's outcome lies from what was expected. How high each of these gets in normal strokes
-makes it a probability (conformal: Vovk et al. 2005), so that a threshold is a rate of false alarms. Legend: N normal
-strokes.
+A level says how unlikely the newest samples of a flight are by what it recalls of the older ones, and how long nothing
+has been seen. How high either gets in normal strokes makes it a probability (conformal: Vovk et al. 2005), so that a
+threshold is a rate of false alarms. Legend: N normal strokes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from hjepa.types import Array, Observation, Sensed
 
-CAUSES = ("flight", "unseen", "outcome")  # as calibrated; 'net' is a flight that the net should have stopped
+CAUSES = ("flight", "unseen")  # as calibrated; 'net' is a flight that the net should have stopped
 TAIL = 0.05  # share of normal strokes whose scores the tail beyond them is fitted to
 STOPPED = 0.5  # probability above which a flight is thought to have ended at the net
 BEHIND_M = -0.35  # x of what has come through
@@ -46,7 +45,7 @@ class Normal:
 
 
 class Watcher:
-    """Watches one stroke at a time, from the launch to the planned contact, then what came of it."""
+    """Watches one stroke at a time, from the launch to the planned contact."""
 
     def __init__(self, unlikely: Unlikely, normal: Mapping[str, Array]) -> None:
         """normal: highest scores (N,) of normal strokes, for each of CAUSES."""
@@ -74,10 +73,6 @@ class Watcher:
             stopped, unseen = 1.0 - self._passes, 0.0
         self._passes = min(self._passes, 1.0 - stopped)
         return self._say(observation.stamp_ns, {"flight": score, "unseen": unseen if len(seen) else 0.0}, stopped)
-
-    def judge(self, stamp_ns: int, gap: float) -> Sensed:
-        """How a stroke came out, beside what was expected: root mean square of the goal space's numbers, in doubts."""
-        return self._say(stamp_ns, {"outcome": gap}, 0.0)
 
     def _say(self, stamp_ns: int, scores: Mapping[str, float], stopped: float) -> Sensed:
         surprise = {cause: self.normal[cause].surprise(score) for cause, score in scores.items()}

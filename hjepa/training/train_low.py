@@ -33,7 +33,7 @@ from hjepa.training.precision import spread
 from hjepa.training.proposal import energy_loss, hindsight_loss
 from hjepa.training.ranks import ALONE, Ranks
 from hjepa.training.searched import Wanted, add, moments, search
-from hjepa.training.surprise import CalibrationConfig, normal_flights, normal_outcomes
+from hjepa.training.surprise import CalibrationConfig, normal_flights
 from hjepa.types import Array, RobotSpec
 
 PLAN_LATENCY_S = 0.05  # what proposals are trained to expect between observation and command
@@ -123,11 +123,8 @@ def doubt(level: LowLevel, prepared: Prepared) -> Tensor:
 
 def calibrate(bundle: LowBundle, prepared: Prepared, config: CalibrationConfig) -> dict[str, Tensor]:
     """How surprising normal strokes are at most (N,), by cause; of flights that were never trained on."""
-    level, data = bundle.level.eval(), prepared.data
-    flights = np.flatnonzero(held_out(np.arange(len(data.flights.x_m))))
-    rows = prepared.searched_held if len(prepared.searched_held) else prepared.held
-    scores = normal_flights(level, data.flights, flights, config)
-    scores["outcome"] = normal_outcomes(level, data, rows, bundle.doubt)
+    flights = prepared.data.flights
+    scores = normal_flights(bundle.level.eval(), flights, np.flatnonzero(held_out(np.arange(len(flights.x_m)))), config)
     return {cause: torch.from_numpy(values).float() for cause, values in scores.items()}
 
 
