@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from hjepa import api, build, stroke
-from hjepa.arrays import load_arrays, save_arrays
 from hjepa.config import Config
-from hjepa.evaluation.feasible import Starts, stroke_seed
+from hjepa.evaluation.feasible import stroke_seed
 from hjepa.evaluation.metrics import Interval
 from hjepa.insight import origin
 from hjepa.insight.sense.levels_played import key_of
 from hjepa.insight.sense.levels_probes import RESAMPLES, interval
+from hjepa.insight.sense.parts import Parts
 from hjepa.models.low import LowAction, LowInput, LowLevel
 from hjepa.planning.held import SHAPE, Committed, latest_switch
 from hjepa.planning.objectives import TIME_S
@@ -100,19 +101,17 @@ def pairs(config: Config, strokes: int, folder: Path, progress: Callable[[int, i
     weights = origin.weights(config, ("low", "high"))
     asked = repr((RULE, key_of(system), weights, config.low.model_dump_json(), config.high.model_dump_json()))
     key = hashlib.sha256(asked.encode()).hexdigest()[:12]
-    parts = []
+    kept, parts = Parts(folder, key), []
     for first in range(0, strokes, PART):
-        path = folder / f"actions_{key}_{first // PART:03d}.npz"
         rows = range(first, min(first + PART, strokes))
-        if not path.exists():
-            save_arrays(path, _part(system, system.starts(), rows))
-        parts.append(load_arrays(path, _KEPT, "file of pairs of actions", "delete it and run again"))
+        parts.append(kept.arrays(f"actions_{first // PART:03d}", _KEPT, partial(_part, system, rows)))
         progress(rows[-1] + 1, strokes)
     whole: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in _KEPT[:-1]}
     return Pairs(**whole, asked=sum(int(part["asked"]) for part in parts))
 
 
-def _part(system: api.System, starts: Starts, rows: range) -> dict[str, Any]:
+def _part(system: api.System, rows: range) -> dict[str, Any]:
+    starts = system.starts()
     level, found = build.low_bundle(system.config, system.spec).level, []
     agent: Any = system.agent("hjepa")
     with system.world() as world:

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hjepa import api
-from hjepa.arrays import load_arrays, save_arrays
 from hjepa.config import Config
 from hjepa.errors import DataError
-from hjepa.evaluation.feasible import Starts, stroke_seed
+from hjepa.evaluation.feasible import stroke_seed
+from hjepa.insight.sense.parts import Parts
 from hjepa.planning.hierarchy import HighPlanConfig, flight_window
 from hjepa.protocols import Agent
-from hjepa.tasks.badminton.feeds import FeedTable
 from hjepa.tasks.badminton.flight import land
 from hjepa.tasks.badminton.strokes import load_strokes
 from hjepa.types import NS, Array, Observation
@@ -128,17 +127,12 @@ def play(
     changed = config.task.model_copy(update={"feed": split, "feed_csv": "", "strokes": strokes})
     agent = config.agent.model_copy(update={"name": "oracle"})
     system = api.load(config.model_copy(update={"task": changed, "agent": agent}))
-    feed, key = system.feed, key_of(system)
-    parts: list[dict[str, NDArray[Any]]] = []
-    starts: Starts | None = None
+    kept, names = Parts(folder, key_of(system)), [*Played._fields, "contact_s"]
+    parts: list[Mapping[str, NDArray[Any]]] = []
     for first in range(0, strokes, PART):
-        path = folder / f"{split}{'_twice' if twice else ''}_{key}_{first // PART:03d}.npz"
         rows = np.arange(first, min(first + PART, strokes))
-        if not path.exists():
-            starts = starts or system.starts()
-            save_arrays(path, _part(system, feed.take(rows), starts.take(rows), twice), compressed=True)
-        names = [*Played._fields, "contact_s"]
-        parts.append(load_arrays(path, names, "file of played strokes", "delete it and run again"))
+        name = f"{split}{'_twice' if twice else ''}_{first // PART:03d}"
+        parts.append(kept.arrays(name, names, partial(_part, system, rows, twice)))
         progress(int(rows[-1]) + 1, strokes)
     return joined(split, parts)
 
@@ -163,8 +157,9 @@ def key_of(system: api.System) -> str:
     return digest.hexdigest()[:12]
 
 
-def _part(system: api.System, feed: FeedTable, starts: Starts, twice: bool) -> dict[str, NDArray[Any]]:
+def _part(system: api.System, rows: NDArray[np.int64], twice: bool) -> dict[str, NDArray[Any]]:
     """The moments of some strokes, and when they were hit."""
+    feed, starts = system.feed.take(rows), system.starts().take(rows)
     drag_m, period = system.config.world.drag_length_m, system.config.low.replan_period_ms // 10
     found: list[tuple[Any, ...]] = []
     contacts = np.full((len(feed.id), 2), np.nan)
