@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -110,7 +112,9 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(folder: Path) -> None:
     _, before = study.read(folder / "study")
     words = ["tune", str(folder / "space.yaml"), "--trials", "400", "--fresh", "4", "--out", str(folder / "study")]
     command = [sys.executable, "-m", "hjepa.cli", *words]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where whoever runs the tests ignores it
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=heard, **pipes) as process:
         assert process.stdout is not None
         assert any(re.match(r"trials \d+/400", line) for line in process.stdout)
         process.send_signal(signal.SIGINT)
